@@ -1,0 +1,181 @@
+//! Names of the HTTP headers that NVCF and we give a meaning, and which headers never travel on.
+
+use http::{HeaderMap, HeaderName};
+
+/// The call's id, on every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("nvcf-reqid");
+/// [`InvokeStatus`] of an accepted call.
+pub const STATUS: HeaderName = HeaderName::from_static("nvcf-status");
+/// How long the caller waits for the first byte (`poll.rs`).
+pub const POLL_SECONDS: HeaderName = HeaderName::from_static("nvcf-poll-seconds");
+/// Names the function when the host does not.
+pub const FUNCTION_ID: HeaderName = HeaderName::from_static("function-id");
+/// Names the version when the host does not.
+pub const FUNCTION_VERSION_ID: HeaderName = HeaderName::from_static("function-version-id");
+/// The region that took the call; told to the container.
+pub const INVOCATION_REGION: HeaderName = HeaderName::from_static("nvcf-invocation-region");
+/// Tells NVIDIA's worker to pass the container's answer through unchanged (`wire` §1.5).
+pub const DISABLE_COMPATIBILITY: HeaderName =
+    HeaderName::from_static("nvcf-feature-disable-worker-compatibility");
+/// [`Execution`] (ours), on answers made by the platform; the edge removes it.
+pub const EXECUTION: HeaderName = HeaderName::from_static("frontdoor-execution");
+/// What is left of the caller's time, in milliseconds (ours): edge to region, trusted as [`REQUEST_ID`] is.
+pub const REMAINING_MS: HeaderName = HeaderName::from_static("frontdoor-remaining-ms");
+/// Which region answered (ours), for people who look.
+pub const REGION: HeaderName = HeaderName::from_static("frontdoor-region");
+/// Headers that start so are ours: never taken from a caller or a container, never given to one by accident.
+pub const OUR_PREFIX: &str = "frontdoor-";
+
+/// Whether a call may have run, as far as the platform can prove it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Execution {
+    /// No worker began, and none will: another region may run it.
+    NotStarted,
+    /// A worker began, or that cannot be excluded.
+    Started,
+}
+
+/// NVCF's outcome of an accepted call (`wire` §1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InvokeStatus {
+    /// 202.
+    InProgress,
+    /// Any other 200–399.
+    Fulfilled,
+    /// The rest.
+    Errored,
+}
+
+// === impl Execution ===
+
+impl Execution {
+    /// Its value in [`EXECUTION`].
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotStarted => "not-started",
+            Self::Started => "started",
+        }
+    }
+
+    /// Reads [`EXECUTION`]; anything unknown counts as started, the safe side.
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        headers.get(EXECUTION).map(|value| {
+            if value.as_bytes() == Self::NotStarted.as_str().as_bytes() {
+                Self::NotStarted
+            } else {
+                Self::Started
+            }
+        })
+    }
+}
+
+// === impl InvokeStatus ===
+
+impl InvokeStatus {
+    /// The outcome that goes with an HTTP status.
+    #[must_use]
+    pub fn of(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            202 => Self::InProgress,
+            200..=399 => Self::Fulfilled,
+            _ => Self::Errored,
+        }
+    }
+
+    /// Its value in [`STATUS`].
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in-progress",
+            Self::Fulfilled => "fulfilled",
+            Self::Errored => "errored",
+        }
+    }
+}
+
+/// Removes what belongs to one connection (RFC 9110 §7.6.1): the fixed set and whatever `Connection` names.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        "connection",
+        "proxy-connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Removes every header of [`OUR_PREFIX`]: nobody outside may speak in our name.
+pub fn remove_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|n| n.as_str().starts_with(OUR_PREFIX))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn connection_names_more_headers_to_remove() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("x-end", "2"),
+            ("upgrade", "h2c"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-end"]
+        );
+    }
+
+    #[test]
+    fn unknown_execution_is_the_safe_side() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Execution::read(&headers), None);
+        headers.insert(EXECUTION, HeaderValue::from_static("not-started"));
+        assert_eq!(Execution::read(&headers), Some(Execution::NotStarted));
+        headers.insert(EXECUTION, HeaderValue::from_static("perhaps"));
+        assert_eq!(Execution::read(&headers), Some(Execution::Started));
+    }
+
+    #[test]
+    fn our_headers_are_not_anybodys() {
+        let mut headers = HeaderMap::new();
+        headers.insert(EXECUTION, HeaderValue::from_static("not-started"));
+        headers.insert("frontdoor-made-up", HeaderValue::from_static("1"));
+        headers.insert("frontdoors", HeaderValue::from_static("2"));
+        remove_ours(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}

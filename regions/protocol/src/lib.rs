@@ -1,0 +1,22 @@
+//! Wire words that edge, invocation service and worker share: names, subjects, the work item, the attach streams,
+//! request headers, problem details, a region's report, and how configuration files are parsed.
+//!
+//! No I/O, no async, no clock, no randomness: everything here is a value or a function of its arguments, so that both
+//! ends of every wire are built from one definition. The NVCF part of it follows NVIDIA's published service
+//! (NVIDIA/nvcf at fadc0f81); what is ours is marked so, is optional, and is carried in names that start with
+//! `frontdoor`.
+//!
+//! Versioning: fields are only ever added. A reader ignores what it does not know, a writer never changes the meaning
+//! of a field it has once sent.
+
+pub mod attach;
+pub mod config;
+pub mod envelope;
+pub mod headers;
+pub mod names;
+pub mod poll;
+pub mod problem;
+pub mod report;
+pub mod span;
+pub mod subject;
+pub mod target;

@@ -1,0 +1,80 @@
+//! Every NATS subject, stream and consumer name is built here (`wire` §2.1–2.3), so that no other file formats one.
+//!
+//! `rq…` and `nvcf.…` are NVCF's and stay inside a region. `fd.…` is chatter, the only prefix that crosses a leaf link.
+
+use crate::names::{RegionName, RequestId, VersionId};
+
+/// The only subjects that cross a leaf node link.
+pub const CHATTER: &str = "fd.>";
+/// Reports of all regions.
+pub const REPORTS: &str = "fd.report.*";
+/// The inbox prefix for requests over chatter: ordinary inboxes do not cross the leaf.
+pub const CHATTER_INBOX: &str = "fd.inbox";
+
+/// One queued call: `rq.<region>.<version>.<request>`.
+#[must_use]
+pub fn work(region: &RegionName, version: VersionId, request: RequestId) -> String {
+    format!("rq.{region}.{version}.{request}")
+}
+
+/// All queued calls of a version: what its stream holds.
+#[must_use]
+pub fn work_of_version(region: &RegionName, version: VersionId) -> String {
+    format!("rq.{region}.{version}.>")
+}
+
+/// The work queue of a version.
+#[must_use]
+pub fn work_stream(region: &RegionName, version: VersionId) -> String {
+    format!("rq_{region}_{version}")
+}
+
+/// The durable pull consumer which all workers of a version share.
+#[must_use]
+pub fn work_consumer(region: &RegionName, version: VersionId) -> String {
+    format!("rq_{region}_{version}_workers")
+}
+
+/// Cancellations of a version's calls; the payload is the request id as text.
+#[must_use]
+pub fn cancel(version: VersionId) -> String {
+    format!("nvcf.cancel.{version}")
+}
+
+/// A region's own news (`report.rs`).
+#[must_use]
+pub fn report(region: &RegionName) -> String {
+    format!("fd.report.{region}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_nvcfs() {
+        let region = "us-east".parse().expect("valid");
+        let version = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
+            .parse()
+            .expect("valid");
+        let request = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11"
+            .parse()
+            .expect("valid");
+        assert_eq!(
+            work(&region, version, request),
+            "rq.us-east.0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11.7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11"
+        );
+        assert_eq!(
+            work_stream(&region, version),
+            "rq_us-east_0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
+        );
+        assert_eq!(
+            work_consumer(&region, version),
+            "rq_us-east_0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11_workers"
+        );
+        assert_eq!(
+            cancel(version),
+            "nvcf.cancel.0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
+        );
+    }
+}
