@@ -1,1 +1,28 @@
-//! The edge.
+//! The edge: a global front door for serverless inference.
+//!
+//! Three ways of data, and the modules that carry them, in dependency order (a module uses only modules above it):
+//!
+//! ```text
+//! request     listen (TLS, HTTP/2) -> identity -> route (pure) -> upstream -> response -> metrics     (proxy.rs leads)
+//! background  resolve, probe, chatter, proxy -> table::Event -> keeper -> Snapshot (ArcSwap) -> route, probe, admin
+//! ```
+//!
+//! `identity`, `table` and `route` are pure: facts, time and seeds come in as arguments, decisions go out as values.
+
+pub mod admin;
+pub mod chatter;
+pub mod config;
+pub mod edge;
+pub mod identity;
+pub mod keeper;
+pub mod listen;
+pub mod metrics;
+pub mod probe;
+pub mod proxy;
+pub mod region;
+pub mod resolve;
+pub mod response;
+pub mod route;
+pub mod table;
+pub mod telemetry;
+pub mod upstream;

@@ -133,6 +133,12 @@ impl RequestId {
         Self(Uuid::from_u64_pair(high, low))
     }
 
+    /// Makes an id that no region owns yet.
+    #[must_use]
+    pub fn untagged(unix_ms: u64, random: u64) -> Self {
+        Self::mint(unix_ms, RegionTag(0), random)
+    }
+
     /// The same id owned by another region: what a call is called when it moves.
     #[must_use]
     pub fn with_tag(self, tag: RegionTag) -> Self {

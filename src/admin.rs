@@ -1,0 +1,81 @@
+//! `/live`, `/ready`, `/metrics` and `/regions`, on a port of their own that callers never reach.
+//!
+//! Reads snapshots and metrics; changes nothing.
+
+mod ready;
+mod regions;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::ready::Ready;
+use crate::metrics::Metrics;
+use crate::table::SnapshotReader;
+
+/// What the admin port shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// Whether calls are welcome.
+    pub ready: Arc<Ready>,
+    /// The picture of the world.
+    pub snapshots: SnapshotReader,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Serves the admin port until told to stop.
+///
+/// # Errors
+/// If the port breaks.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stop: CancellationToken,
+) -> Result<(), std::io::Error> {
+    let routes = Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/regions", get(regions))
+        .with_state(admin);
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let reasons = admin.ready.missing(&admin.snapshots.load());
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons })),
+    )
+        .into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        admin.metrics.render(),
+    )
+        .into_response()
+}
+
+async fn regions(State(admin): State<Admin>) -> Response {
+    Json(regions::view(
+        &admin.snapshots.load(),
+        std::time::Instant::now(),
+    ))
+    .into_response()
+}

@@ -1,0 +1,83 @@
+//! The picture of the world as JSON, for `/regions`.
+//!
+//! Pure: a snapshot and the time in, a document out.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::table::{EndpointView, RegionView, Snapshot};
+
+#[derive(Debug, Serialize)]
+pub(super) struct World {
+    epoch: u64,
+    regions: Vec<Region>,
+}
+
+#[derive(Debug, Serialize)]
+struct Region {
+    name: String,
+    health: &'static str,
+    draining: bool,
+    weight: f64,
+    rtt_ms: Option<f64>,
+    in_flight: u32,
+    endpoints: Vec<Endpoint>,
+    report: Option<Report>,
+}
+
+#[derive(Debug, Serialize)]
+struct Endpoint {
+    address: SocketAddr,
+    health: &'static str,
+    rtt_ms: Option<f64>,
+    in_flight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    age_ms: u64,
+    queued: u64,
+    running: u64,
+}
+
+pub(super) fn view(snapshot: &Snapshot, now: Instant) -> World {
+    World {
+        epoch: snapshot.epoch,
+        regions: snapshot.regions.iter().map(|r| region(r, now)).collect(),
+    }
+}
+
+fn region(view: &RegionView, now: Instant) -> Region {
+    let endpoints: Vec<Endpoint> = view.endpoints.iter().map(endpoint).collect();
+    Region {
+        name: view.name.to_string(),
+        health: view.health.as_str(),
+        draining: view.draining,
+        weight: view.weight,
+        rtt_ms: view.rtt.map(millis),
+        in_flight: endpoints.iter().map(|e| e.in_flight).sum(),
+        endpoints,
+        report: view.heard.map(|heard| Report {
+            age_ms: u64::try_from(now.saturating_duration_since(heard.at).as_millis())
+                .unwrap_or(u64::MAX),
+            queued: heard.queued,
+            running: heard.running,
+        }),
+    }
+}
+
+fn endpoint(view: &EndpointView) -> Endpoint {
+    Endpoint {
+        address: view.address,
+        health: view.health.as_str(),
+        rtt_ms: view.rtt.map(millis),
+        in_flight: view.tally.in_flight.load(Ordering::Relaxed),
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,115 @@
+//! The services: load the configuration, or only check it; run until a signal; stop in order.
+//!
+//! The first SIGTERM or SIGINT begins an orderly stop, the second one ends the process at once.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use frontdoor_protocol::config::ConfigError;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Service;
+
+pub(super) fn edge(service: &Service, ready_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    with(service, frontdoor::config::load, |settings, stop| async {
+        // Before anything else touches TLS: the engine would install another provider.
+        rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .map_err(|_| anyhow!("a crypto provider is installed already"))?;
+        frontdoor::edge::run(settings, ready_file, stop)
+            .await
+            .context("the edge cannot run")
+    })
+}
+
+pub(super) fn invocation(service: &Service) -> anyhow::Result<ExitCode> {
+    with(
+        service,
+        frontdoor_invocation::config::load,
+        |settings, stop| async {
+            frontdoor_invocation::run(settings, stop)
+                .await
+                .context("the invocation service cannot run")
+        },
+    )
+}
+
+pub(super) fn worker(service: &Service) -> anyhow::Result<ExitCode> {
+    with(
+        service,
+        frontdoor_worker::config::load,
+        |settings, stop| async {
+            frontdoor_worker::run(settings, stop)
+                .await
+                .context("the worker cannot run")
+        },
+    )
+}
+
+pub(super) fn function(listen: SocketAddr, journal: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let options = frontdoor_function::Options { listen, journal };
+    until_signal(many_threads()?, |stop| {
+        frontdoor_function::run(options, stop)
+    })
+}
+
+/// Runs a service with its settings, or checks them.
+fn with<S, F>(
+    service: &Service,
+    load: impl FnOnce(&Path) -> Result<S, ConfigError>,
+    run: impl FnOnce(S, CancellationToken) -> F,
+) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let settings = load(&service.file.config)?;
+    if service.check {
+        println!("{}: right", service.file.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    until_signal(many_threads()?, |stop| run(settings, stop))
+}
+
+/// Runs until the work ends by itself or by a signal.
+pub(super) fn until_signal<F>(
+    runtime: tokio::runtime::Runtime,
+    run: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let work = run(stop.clone());
+        tokio::pin!(work);
+        loop {
+            let name = tokio::select! {
+                ended = &mut work => return ended.map(|()| ExitCode::SUCCESS),
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if stop.is_cancelled() {
+                tracing::error!(signal = name, "second signal: ending at once");
+                return Ok(ExitCode::FAILURE);
+            }
+            tracing::info!(
+                signal = name,
+                "stopping in order; a second signal ends at once"
+            );
+            stop.cancel();
+        }
+    })
+}
+
+fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")
+}

@@ -1,0 +1,32 @@
+//! The edge's configuration: one entry, [`load`], from a path to checked [`Settings`].
+//!
+//! `file.rs` is what is written, `settings.rs` what is meant. Read once at start; nothing on a request's path looks here.
+
+mod file;
+mod settings;
+
+use std::path::Path;
+
+use frontdoor_protocol::config::ConfigError;
+
+pub use self::settings::{
+    CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
+    UpstreamEndpoint,
+};
+
+/// Reads and checks a configuration file. Paths in it are relative to its folder.
+///
+/// # Errors
+/// If the file cannot be read, has unknown keys, or breaks a rule; the error names file, key and rule.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        file: name.clone(),
+        source,
+    })?;
+    let mut settings: Settings = frontdoor_protocol::config::parse::<file::File, _>(&name, &text)?;
+    if let Some(folder) = path.parent() {
+        settings.resolve_paths(folder);
+    }
+    Ok(settings)
+}

@@ -1,0 +1,119 @@
+//! `edge.toml` as it is written. Shape only: every rule about values is in `settings.rs`, unknown keys are refused here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use frontdoor_protocol::names::RegionName;
+use frontdoor_protocol::span::Span;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) domain: String,
+    pub(super) listen: ListenFile,
+    pub(super) tls: TlsFile,
+    #[serde(default)]
+    pub(super) resolver: ResolverFile,
+    pub(super) nats: Option<NatsFile>,
+    #[serde(default)]
+    pub(super) probe: ProbeFile,
+    #[serde(default)]
+    pub(super) health: HealthFile,
+    #[serde(default)]
+    pub(super) route: RouteFile,
+    #[serde(default)]
+    pub(super) stop: StopFile,
+    #[serde(default)]
+    pub(super) regions: Vec<RegionFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenFile {
+    pub(super) https: SocketAddr,
+    pub(super) http: Option<SocketAddr>,
+    pub(super) admin: SocketAddr,
+    pub(super) connections: Option<usize>,
+    pub(super) streams: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    pub(super) certificates: Vec<CertificateFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateFile {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResolverFile {
+    #[serde(default)]
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) timeout: Option<Span>,
+    pub(super) min_ttl: Option<Span>,
+    pub(super) max_ttl: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsFile {
+    pub(super) url: String,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) credentials_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProbeFile {
+    pub(super) path: Option<String>,
+    pub(super) interval: Option<Span>,
+    pub(super) interval_suspect: Option<Span>,
+    pub(super) timeout_min: Option<Span>,
+    pub(super) timeout_max: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HealthFile {
+    pub(super) misses_to_suspect: Option<u32>,
+    pub(super) misses_to_down: Option<u32>,
+    pub(super) silence_to_down: Option<Span>,
+    pub(super) good_to_up: Option<u32>,
+    pub(super) good_to_return: Option<u32>,
+    pub(super) hold_down: Option<Span>,
+    pub(super) hold_down_max: Option<Span>,
+    pub(super) ramp: Option<Span>,
+    pub(super) bad_to_suspect: Option<f64>,
+    pub(super) bad_to_down: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteFile {
+    pub(super) peer_margin: Option<Span>,
+    pub(super) peer_ratio: Option<f64>,
+    pub(super) moves: Option<u8>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopFile {
+    pub(super) notice: Option<Span>,
+    pub(super) grace: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegionFile {
+    pub(super) name: RegionName,
+    pub(super) endpoint: String,
+    pub(super) weight: Option<f64>,
+}

@@ -1,0 +1,444 @@
+//! The edge's settings as they are meant: only valid values, every default in one place with its unit and reason.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use frontdoor_protocol::config::RuleError;
+use frontdoor_protocol::names::RegionName;
+use frontdoor_protocol::span::Span;
+
+use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
+use crate::route::Policy;
+use crate::table::Limits;
+
+/// Connections at once, TLS and plain together: at about 70 kB each, 1.4 GB at the very most.
+const CONNECTIONS: usize = 20_000;
+/// HTTP/2 streams per client connection: a busy client multiplexes hundreds of waiting calls.
+const STREAMS: u32 = 1_000;
+/// DNS: one question, then the next server.
+const RESOLVER_TIMEOUT: Duration = Duration::from_millis(500);
+/// A TTL below this would ask DNS more often than a change there can matter.
+const MIN_TTL: Duration = Duration::from_secs(1);
+/// A TTL above this would make an operator wait after moving a region.
+const MAX_TTL: Duration = Duration::from_secs(60);
+/// Four checks a second find a loss within the second.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// Under suspicion it pays to know sooner.
+const PROBE_INTERVAL_SUSPECT: Duration = Duration::from_millis(100);
+/// Below this a busy machine alone would look like a loss.
+const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// No path on Earth needs longer.
+const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(1);
+/// How long the edge says "not ready" before it stops accepting: one round of a load balancer's checks.
+const STOP_NOTICE: Duration = Duration::from_secs(1);
+/// How long calls may still run after that: the longest wait a caller may ask for, and a little.
+const STOP_GRACE: Duration = Duration::from_secs(3_700);
+
+/// Everything the edge needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What follows the ids in a function's host name.
+    pub domain: String,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Certificates, chosen by SNI; the first one answers when none fits.
+    pub certificates: Vec<CertificateFiles>,
+    /// How to resolve regions' names.
+    pub resolver: Resolver,
+    /// The hub or leaf to hear chatter from; the edge works without.
+    pub nats: Option<Nats>,
+    /// How to check endpoints.
+    pub probe: Probe,
+    /// How to judge endpoints.
+    pub limits: Limits,
+    /// How to choose regions.
+    pub policy: Policy,
+    /// How to stop.
+    pub stop: Stop,
+    /// The regions.
+    pub regions: Vec<RegionSettings>,
+}
+
+/// Where to listen, and for how many.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// TLS: HTTP/2 and HTTP/1.1.
+    pub https: SocketAddr,
+    /// Without TLS: HTTP/1.1 and HTTP/2 with prior knowledge.
+    pub http: Option<SocketAddr>,
+    /// Operators only.
+    pub admin: SocketAddr,
+    /// The most connections at once.
+    pub connections: usize,
+    /// The most HTTP/2 streams on one of them.
+    pub streams: u32,
+}
+
+/// A certificate chain and its key, in PEM files.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// How to resolve names.
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    /// Whom to ask; the system's servers when empty.
+    pub servers: Vec<SocketAddr>,
+    /// For one question to one server.
+    pub timeout: Duration,
+    /// Lower bound of a TTL.
+    pub min_ttl: Duration,
+    /// Upper bound of a TTL.
+    pub max_ttl: Duration,
+}
+
+/// How to reach NATS.
+#[derive(Clone)]
+pub struct Nats {
+    /// `nats://host:port` or `tls://host:port`.
+    pub url: String,
+    /// User and password.
+    pub login: Option<(String, String)>,
+    /// A `.creds` file.
+    pub credentials_file: Option<PathBuf>,
+}
+
+/// How to check endpoints.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// What to ask for.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How often under suspicion.
+    pub interval_suspect: Duration,
+    /// The shortest time-out; it grows with the measured round-trip time …
+    pub timeout_min: Duration,
+    /// … up to this.
+    pub timeout_max: Duration,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    /// How long to say "not ready" before the listeners close.
+    pub notice: Duration,
+    /// How long running calls may take after that.
+    pub grace: Duration,
+}
+
+/// One region.
+#[derive(Debug, Clone)]
+pub struct RegionSettings {
+    /// Its name.
+    pub name: RegionName,
+    /// Where it is.
+    pub endpoint: UpstreamEndpoint,
+    /// Its share among equals.
+    pub weight: f64,
+}
+
+/// A region's endpoint: what DNS is asked, and the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamEndpoint {
+    /// Host name, or an address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Makes relative paths relative to `folder`.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        for certificate in &mut self.certificates {
+            certificate.cert = folder.join(&certificate.cert);
+            certificate.key = folder.join(&certificate.key);
+        }
+        if let Some(file) = self
+            .nats
+            .as_mut()
+            .and_then(|nats| nats.credentials_file.as_mut())
+        {
+            *file = folder.join(&*file);
+        }
+    }
+}
+
+impl TryFrom<File> for Settings {
+    type Error = RuleError;
+
+    fn try_from(file: File) -> Result<Self, RuleError> {
+        let domain = file.domain.trim_matches('.').to_ascii_lowercase();
+        require(
+            !domain.is_empty() && !domain.contains([' ', '/', ':']),
+            "domain",
+            "must be a host name",
+        )?;
+        require(
+            !file.tls.certificates.is_empty(),
+            "tls.certificates",
+            "must name at least one certificate",
+        )?;
+        let listen = Listen {
+            https: file.listen.https,
+            http: file.listen.http,
+            admin: file.listen.admin,
+            connections: file.listen.connections.unwrap_or(CONNECTIONS),
+            streams: file.listen.streams.unwrap_or(STREAMS),
+        };
+        require(
+            listen.connections > 0,
+            "listen.connections",
+            "must be at least 1",
+        )?;
+        require(listen.streams > 0, "listen.streams", "must be at least 1")?;
+        Ok(Self {
+            domain,
+            listen,
+            certificates: file
+                .tls
+                .certificates
+                .into_iter()
+                .map(|c| CertificateFiles {
+                    cert: c.cert,
+                    key: c.key,
+                })
+                .collect(),
+            resolver: resolver(file.resolver)?,
+            nats: file.nats.map(nats).transpose()?,
+            probe: probe(file.probe)?,
+            limits: limits(&file.health)?,
+            policy: policy(&file.route)?,
+            stop: Stop {
+                notice: span(file.stop.notice, STOP_NOTICE),
+                grace: span(file.stop.grace, STOP_GRACE),
+            },
+            regions: regions(file.regions)?,
+        })
+    }
+}
+
+impl std::fmt::Debug for Nats {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nats")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl UpstreamEndpoint ===
+
+impl UpstreamEndpoint {
+    /// The address, if the host is one and needs no DNS.
+    #[must_use]
+    pub fn literal(&self) -> Option<SocketAddr> {
+        self.host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .ok()
+            .map(|ip| SocketAddr::new(ip, self.port))
+    }
+}
+
+impl std::fmt::Display for UpstreamEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(RuleError::new(key, rule))
+    }
+}
+
+fn span(written: Option<Span>, default: Duration) -> Duration {
+    written.map_or(default, Duration::from)
+}
+
+/// A length of time that must not be zero.
+fn some_time(written: Option<Span>, default: Duration, key: &str) -> Result<Duration, RuleError> {
+    let value = span(written, default);
+    require(!value.is_zero(), key, "must be longer than nothing")?;
+    Ok(value)
+}
+
+fn resolver(file: ResolverFile) -> Result<Resolver, RuleError> {
+    let min_ttl = some_time(file.min_ttl, MIN_TTL, "resolver.min_ttl")?;
+    let max_ttl = span(file.max_ttl, MAX_TTL.max(min_ttl));
+    require(
+        max_ttl >= min_ttl,
+        "resolver.max_ttl",
+        "must not be below resolver.min_ttl",
+    )?;
+    let timeout = some_time(file.timeout, RESOLVER_TIMEOUT, "resolver.timeout")?;
+    Ok(Resolver {
+        servers: file.servers,
+        timeout,
+        min_ttl,
+        max_ttl,
+    })
+}
+
+fn nats(file: NatsFile) -> Result<Nats, RuleError> {
+    let known = ["nats://", "tls://"]
+        .iter()
+        .any(|scheme| file.url.starts_with(scheme));
+    require(known, "nats.url", "must start with nats:// or tls://")?;
+    let login = match (file.user, file.password) {
+        (Some(user), Some(password)) => Some((user, password)),
+        (None, None) => None,
+        _ => return Err(RuleError::new("nats.user", "user and password go together")),
+    };
+    Ok(Nats {
+        url: file.url,
+        login,
+        credentials_file: file.credentials_file,
+    })
+}
+
+fn probe(file: ProbeFile) -> Result<Probe, RuleError> {
+    let path = file.path.unwrap_or_else(|| "/health".to_owned());
+    require(path.starts_with('/'), "probe.path", "must start with /")?;
+    let timeout_min = some_time(file.timeout_min, PROBE_TIMEOUT_MIN, "probe.timeout_min")?;
+    let timeout_max = span(file.timeout_max, PROBE_TIMEOUT_MAX.max(timeout_min));
+    require(
+        timeout_max >= timeout_min,
+        "probe.timeout_max",
+        "must not be below probe.timeout_min",
+    )?;
+    Ok(Probe {
+        path,
+        interval: some_time(file.interval, PROBE_INTERVAL, "probe.interval")?,
+        interval_suspect: some_time(
+            file.interval_suspect,
+            PROBE_INTERVAL_SUSPECT,
+            "probe.interval_suspect",
+        )?,
+        timeout_min,
+        timeout_max,
+    })
+}
+
+fn limits(file: &HealthFile) -> Result<Limits, RuleError> {
+    let base = Limits::default();
+    let limits = Limits {
+        misses_to_suspect: file.misses_to_suspect.unwrap_or(base.misses_to_suspect),
+        misses_to_down: file.misses_to_down.unwrap_or(base.misses_to_down),
+        silence_to_down: span(file.silence_to_down, base.silence_to_down),
+        good_to_up: file.good_to_up.unwrap_or(base.good_to_up),
+        good_to_return: file.good_to_return.unwrap_or(base.good_to_return),
+        hold_down: span(file.hold_down, base.hold_down),
+        hold_down_max: span(file.hold_down_max, base.hold_down_max),
+        ramp: span(file.ramp, base.ramp),
+        bad_to_suspect: file.bad_to_suspect.unwrap_or(base.bad_to_suspect),
+        bad_to_down: file.bad_to_down.unwrap_or(base.bad_to_down),
+        ..base
+    };
+    require(
+        limits.misses_to_suspect > 0,
+        "health.misses_to_suspect",
+        "must be at least 1",
+    )?;
+    require(
+        limits.misses_to_down >= limits.misses_to_suspect,
+        "health.misses_to_down",
+        "must not be below health.misses_to_suspect",
+    )?;
+    let share = |value: f64| value > 0.0 && value <= 1.0;
+    require(
+        share(limits.bad_to_suspect),
+        "health.bad_to_suspect",
+        "must be above 0 and at most 1",
+    )?;
+    require(
+        share(limits.bad_to_down),
+        "health.bad_to_down",
+        "must be above 0 and at most 1",
+    )?;
+    Ok(limits)
+}
+
+fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
+    let base = Policy::default();
+    let policy = Policy {
+        peer_margin: span(file.peer_margin, base.peer_margin),
+        peer_ratio: file.peer_ratio.unwrap_or(base.peer_ratio),
+        moves: file.moves.unwrap_or(base.moves),
+        ..base
+    };
+    require(
+        (0.0..=1.0).contains(&policy.peer_ratio),
+        "route.peer_ratio",
+        "must be from 0 to 1",
+    )?;
+    require(policy.moves <= 3, "route.moves", "must be at most 3")?;
+    Ok(policy)
+}
+
+fn regions(files: Vec<RegionFile>) -> Result<Vec<RegionSettings>, RuleError> {
+    require(!files.is_empty(), "regions", "must have at least one entry")?;
+    let mut regions: Vec<RegionSettings> = Vec::with_capacity(files.len());
+    for (index, file) in files.into_iter().enumerate() {
+        let key = |name: &str| format!("regions[{index}].{name}");
+        let weight = file.weight.unwrap_or(1.0);
+        require(
+            weight.is_finite() && weight > 0.0,
+            &key("weight"),
+            "must be above 0",
+        )?;
+        if let Some(other) = regions
+            .iter()
+            .find(|other| other.name.tag() == file.name.tag())
+        {
+            let rule = format!(
+                "`{}` is called like `{}`, or has the same tag in request ids: rename it",
+                file.name, other.name
+            );
+            return Err(RuleError::new(key("name"), rule));
+        }
+        let endpoint =
+            endpoint(&file.endpoint).map_err(|rule| RuleError::new(key("endpoint"), rule))?;
+        regions.push(RegionSettings {
+            name: file.name,
+            endpoint,
+            weight,
+        });
+    }
+    Ok(regions)
+}
+
+fn endpoint(text: &str) -> Result<UpstreamEndpoint, String> {
+    let rule = || format!("`{text}` must be of the form http://host:port");
+    let rest = text.strip_prefix("http://").ok_or_else(rule)?;
+    let (host, port) = rest
+        .trim_end_matches('/')
+        .rsplit_once(':')
+        .ok_or_else(rule)?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|&port| port > 0)
+        .ok_or_else(rule)?;
+    if host.is_empty() || host.contains('/') {
+        Err(rule())
+    } else {
+        Ok(UpstreamEndpoint {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

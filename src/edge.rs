@@ -1,0 +1,270 @@
+//! Builds the edge in order, runs it, and stops it in order.
+//!
+//! Start: certificates, ports, then keeper, resolve, probe, chatter, admin, and the listeners last. Nothing waits for NATS or
+//! DNS: until a region is known, calls get an honest 503. Stop: see `stop.rs`.
+
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::http_proxy;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin, Ready};
+use crate::chatter::Chatter;
+use crate::config::Settings;
+use crate::keeper::Keeper;
+use crate::listen::certificates::{CertificateError, Certificates, acceptor};
+use crate::listen::{self, BindError, Front, Scheme};
+use crate::metrics::Metrics;
+use crate::probe::Prober;
+use crate::proxy::EdgeProxy;
+use crate::region::RegionIndex;
+use crate::resolve::{self, Resolve, ResolverError};
+use crate::route::RetryBudget;
+use crate::table::{self, Event, SnapshotReader, Table};
+
+/// Why the edge cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A certificate is of no use.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// DNS cannot be set up.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// A metric cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// The ready file cannot be written.
+    #[error("cannot write {file}: {source}")]
+    ReadyFile {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A socket's own address cannot be read.
+    #[error(transparent)]
+    Socket(#[from] std::io::Error),
+}
+
+/// The ports, open.
+struct Ports {
+    https: TcpListener,
+    http: Option<TcpListener>,
+    admin: TcpListener,
+}
+
+/// What all background tasks share.
+struct World {
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    events: mpsc::Sender<Event>,
+    reader: SnapshotReader,
+    budget: Arc<RetryBudget>,
+}
+
+/// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
+const EVENTS: usize = 4096;
+
+/// Runs the edge until `shutdown`, then stops it in order.
+///
+/// # Errors
+/// If it cannot start. Once it runs, it does not fail: it degrades and says so.
+pub async fn run(
+    settings: Settings,
+    ready_file: Option<PathBuf>,
+    shutdown: CancellationToken,
+) -> Result<(), EdgeError> {
+    let certificates = Arc::new(Certificates::load(&settings.certificates)?);
+    let acceptor = acceptor(certificates)?;
+    let ports = Ports::open(&settings)?;
+    let names: Vec<String> = settings
+        .regions
+        .iter()
+        .map(|r| r.name.to_string())
+        .collect();
+    let metrics = Arc::new(Metrics::new(&names)?);
+    let (writer, reader) = table::place();
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let budget = Arc::new(RetryBudget::default());
+    let ready = Arc::new(Ready::default());
+    let keeper = Keeper {
+        table: Table::new(
+            settings.regions.iter().map(|r| (r.name.clone(), r.weight)),
+            settings.limits,
+        ),
+        events: inbox,
+        writer,
+        reader: reader.clone(),
+        budget: Arc::clone(&budget),
+        metrics: Arc::clone(&metrics),
+    };
+    let world = World {
+        settings,
+        metrics,
+        events,
+        reader,
+        budget,
+    };
+
+    let background = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run(background.clone()));
+    world.start(&mut tasks, &background)?;
+    let admin = Admin {
+        ready: Arc::clone(&ready),
+        snapshots: world.reader.clone(),
+        metrics: Arc::clone(&world.metrics),
+    };
+    let admin_stop = background.clone();
+    ports.write(ready_file)?;
+    let Ports {
+        https,
+        http,
+        admin: admin_port,
+    } = ports;
+    tasks.spawn(async move {
+        if let Err(error) = admin::serve(admin_port, admin, admin_stop).await {
+            tracing::error!(%error, "the admin port broke; the edge serves on without it");
+        }
+    });
+
+    let (drain, draining) = watch::channel(false);
+    let calls = TaskTracker::new();
+    let front = Arc::new(Front {
+        app: world.proxy(),
+        acceptor,
+        metrics: Arc::clone(&world.metrics),
+        connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
+        streams: world.settings.listen.streams,
+        draining,
+        tasks: calls.clone(),
+    });
+    let mut listeners = JoinSet::new();
+    listeners.spawn(listen::serve(https, Scheme::Https, Arc::clone(&front)));
+    if let Some(http) = http {
+        listeners.spawn(listen::serve(http, Scheme::Http, Arc::clone(&front)));
+    }
+
+    shutdown.cancelled().await;
+    stop::in_order(
+        world.settings.stop,
+        stop::Parts {
+            ready: &ready,
+            drain: &drain,
+            app: &*front.app,
+            listeners,
+            calls,
+            background,
+            tasks,
+        },
+    )
+    .await;
+    Ok(())
+}
+
+// === impl Ports ===
+
+impl Ports {
+    fn open(settings: &Settings) -> Result<Self, BindError> {
+        Ok(Self {
+            https: listen::bind(settings.listen.https)?,
+            http: settings.listen.http.map(listen::bind).transpose()?,
+            admin: listen::bind(settings.listen.admin)?,
+        })
+    }
+
+    /// Says which ports these are: in the log, and in a file for whoever asked for any free port.
+    fn write(&self, file: Option<PathBuf>) -> Result<(), EdgeError> {
+        let (https, admin) = (self.https.local_addr()?, self.admin.local_addr()?);
+        let http = self
+            .http
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?;
+        tracing::info!(%https, http = http.map(tracing::field::display), %admin, "the edge listens");
+        let Some(file) = file else { return Ok(()) };
+        let text = serde_json::json!({ "https": https, "http": http, "admin": admin }).to_string();
+        let temporary = file.with_extension("tmp");
+        // Written aside and renamed, so that a reader never sees half of it.
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &file))
+            .map_err(|source| EdgeError::ReadyFile { file, source })
+    }
+}
+
+// === impl World ===
+
+impl World {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<(), ResolverError> {
+        let resolver = resolve::resolver(&self.settings.resolver)?;
+        for (index, region) in self.settings.regions.iter().enumerate() {
+            let resolve = Resolve {
+                region: RegionIndex(index),
+                endpoint: region.endpoint.clone(),
+                resolver: Arc::clone(&resolver),
+                bounds: (
+                    self.settings.resolver.min_ttl,
+                    self.settings.resolver.max_ttl,
+                ),
+                events: self.events.clone(),
+                metrics: Arc::clone(&self.metrics),
+            };
+            tasks.spawn(resolve.run(stop.clone()));
+        }
+        let prober = Prober {
+            settings: self.settings.probe.clone(),
+            snapshots: self.reader.clone(),
+            events: self.events.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        tasks.spawn(prober.run(stop.clone()));
+        if let Some(settings) = self.settings.nats.clone() {
+            let chatter = Chatter {
+                settings,
+                events: self.events.clone(),
+                metrics: Arc::clone(&self.metrics),
+            };
+            tasks.spawn(chatter.run(stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// The engine, with our part in it.
+    fn proxy(&self) -> Arc<pingora_proxy::HttpProxy<EdgeProxy>> {
+        let ours = EdgeProxy {
+            domain: self.settings.domain.clone(),
+            snapshots: self.reader.clone(),
+            policy: self.settings.policy,
+            budget: Arc::clone(&self.budget),
+            news: self.events.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        // How often a call is tried is our decision; the engine's own bound only has to be out of the way.
+        let conf = ServerConf {
+            max_retries: 16,
+            upstream_keepalive_pool_size: 512,
+            ..ServerConf::default()
+        };
+        Arc::new(http_proxy(&Arc::new(conf), ours))
+    }
+}
+
+/// How long background tasks get to end; they only have to notice.
+const BACKGROUND: Duration = Duration::from_secs(2);

@@ -1,0 +1,151 @@
+//! Who asks for what: read once per request from its head, before anything is done with it.
+//!
+//! Pure: facts in, [`Identity`] or [`Refusal`] out. Never looks at a body, never asks anybody, never sees a key longer than
+//! it takes to check its shape. Called by `proxy.rs` in the first phase of a request.
+
+pub mod caller;
+
+use std::time::Duration;
+
+use frontdoor_protocol::poll::{self, PollError};
+use frontdoor_protocol::target::{self, Target, TargetError};
+
+/// What the head of a request says, as bytes off the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// `:authority` or `Host`, empty if there is none.
+    pub authority: &'a str,
+    /// The request's method.
+    pub method: &'a http::Method,
+    /// `function-id`.
+    pub function: Option<&'a [u8]>,
+    /// `function-version-id`.
+    pub version: Option<&'a [u8]>,
+    /// `Authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// `NVCF-POLL-SECONDS`.
+    pub poll: Option<&'a [u8]>,
+    /// Whether `Idempotency-Key` is there.
+    pub idempotency_key: bool,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The function, and the version if one is asked for.
+    pub target: Target,
+    /// How long the caller waits for the first byte.
+    pub wait: Duration,
+    /// Whether running it twice is the caller's declared wish or without effect (RFC 9110 §9.2.2, `Idempotency-Key`).
+    pub repeatable: bool,
+}
+
+/// Why a request goes no further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Host or headers name no function, or contradict each other.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No usable credential.
+    #[error(transparent)]
+    Caller(#[from] caller::CallerError),
+    /// `NVCF-POLL-SECONDS` is out of range.
+    #[error(transparent)]
+    Poll(#[from] PollError),
+}
+
+/// Reads a request's identity.
+///
+/// # Errors
+/// If the request can be answered without a region's help, which is then cheaper for everybody.
+pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
+    let target = target::read(facts.authority, domain, facts.function, facts.version)?;
+    caller::check(facts.authorization)?;
+    let wait = poll::read(facts.poll)?;
+    let repeatable = facts.idempotency_key
+        || matches!(
+            *facts.method,
+            http::Method::GET | http::Method::HEAD | http::Method::OPTIONS
+        );
+    Ok(Identity {
+        target,
+        wait,
+        repeatable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11.invocation.localhost";
+
+    fn facts<'a>() -> Facts<'a> {
+        Facts {
+            authority: HOST,
+            method: &http::Method::POST,
+            function: None,
+            version: None,
+            authorization: Some(b"Bearer key"),
+            poll: None,
+            idempotency_key: false,
+        }
+    }
+
+    fn check(facts: &Facts<'_>) -> Result<Identity, Refusal> {
+        read(facts, "invocation.localhost")
+    }
+
+    #[test]
+    fn a_plain_call_is_understood() {
+        let identity = check(&facts()).expect("valid");
+        assert_eq!(identity.wait, poll::DEFAULT);
+        assert!(!identity.repeatable);
+    }
+
+    #[test]
+    fn what_may_be_repeated() {
+        for (method, key, repeatable) in [
+            (http::Method::GET, false, true),
+            (http::Method::HEAD, false, true),
+            (http::Method::OPTIONS, false, true),
+            (http::Method::POST, false, false),
+            (http::Method::PUT, false, false),
+            (http::Method::DELETE, false, false),
+            (http::Method::POST, true, true),
+        ] {
+            let identity = check(&Facts {
+                method: &method,
+                idempotency_key: key,
+                ..facts()
+            })
+            .expect("valid");
+            assert_eq!(identity.repeatable, repeatable, "{method} {key}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_first_thing_that_is_wrong() {
+        assert!(matches!(
+            check(&Facts {
+                authority: "localhost",
+                ..facts()
+            }),
+            Err(Refusal::Target(_))
+        ));
+        assert!(matches!(
+            check(&Facts {
+                authorization: None,
+                ..facts()
+            }),
+            Err(Refusal::Caller(_))
+        ));
+        assert!(matches!(
+            check(&Facts {
+                poll: Some(b"x"),
+                ..facts()
+            }),
+            Err(Refusal::Poll(_))
+        ));
+    }
+}

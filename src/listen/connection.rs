@@ -1,0 +1,116 @@
+//! One client connection, from accept to the protocol that it turns out to speak.
+//!
+//! Every stage before the first request has a time limit. HTTP/1.1 is the engine's loop, HTTP/2 is ours (`http2.rs`).
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::protocols::l4::stream::Stream as TcpLayer;
+use pingora_core::protocols::tls::ALPN;
+use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::{Front, Scheme, http2};
+
+/// For the whole TLS handshake, and for the first bytes of a plain connection.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The HTTP/2 connection preface (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A vanished client is noticed after about half a minute.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) async fn run<A>(
+    front: Arc<Front<A>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    scheme: Scheme,
+    _permit: OwnedSemaphorePermit,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    front.metrics.request.connections.inc();
+    match scheme {
+        Scheme::Https => secure(&front, stream, peer).await,
+        Scheme::Http => plain(&front, stream, peer).await,
+    }
+    front.metrics.request.connections.dec();
+}
+
+async fn secure<A>(front: &Arc<Front<A>>, stream: TcpStream, peer: SocketAddr)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let Ok(Ok(stream)) = timeout(
+        HANDSHAKE,
+        front.acceptor.tls_handshake(layered(stream, peer)),
+    )
+    .await
+    else {
+        front.metrics.request.handshake_failed("tls");
+        return;
+    };
+    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+    speak(front, Box::new(stream), http2).await;
+}
+
+async fn plain<A>(front: &Arc<Front<A>>, stream: TcpStream, peer: SocketAddr)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let Ok(Some(http2)) = timeout(HANDSHAKE, begins_with_preface(&stream)).await else {
+        front.metrics.request.handshake_failed("preface");
+        return;
+    };
+    speak(front, Box::new(layered(stream, peer)), http2).await;
+}
+
+async fn speak<A>(front: &Arc<Front<A>>, stream: Stream, http2: bool)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    if http2 {
+        http2::run(front, stream).await;
+    } else {
+        front.app.process_new(stream, &front.draining).await;
+    }
+}
+
+/// Whether a plain client speaks HTTP/2 with prior knowledge; `None` if it left before that was clear.
+async fn begins_with_preface(stream: &TcpStream) -> Option<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await.ok()?;
+        if count == 0 {
+            return None;
+        }
+        if seen[..count] != PREFACE[..count] {
+            return Some(false);
+        }
+        if count == PREFACE.len() {
+            return Some(true);
+        }
+        // Readiness does not rise again for bytes that were only looked at.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The engine's view of a TCP connection, set up as its own listener would.
+fn layered(stream: TcpStream, peer: SocketAddr) -> TcpLayer {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    // Both only sharpen what works without them.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let _ = stream.set_nodelay(true);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    let mut layered = TcpLayer::from(stream);
+    layered.set_socket_digest(digest);
+    layered
+}

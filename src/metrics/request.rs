@@ -1,0 +1,179 @@
+//! Calls: how many, how they ended, how long their first byte took, how often they moved.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+use super::per_region;
+use crate::region::RegionIndex;
+use crate::route::{Failure, Why};
+
+/// How a call ended, seen from the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// An answer made by the function's container went back whole.
+    Answered,
+    /// A region's platform said no.
+    Declined,
+    /// The edge said no: bad request, no credential, no such host.
+    Refused,
+    /// No region could answer.
+    Failed,
+    /// An answer began and broke off.
+    Broken,
+    /// The caller left first.
+    Gone,
+}
+
+/// Families about calls and connections.
+#[derive(Debug)]
+pub struct RequestMetrics {
+    ended: Vec<[IntCounter; Outcome::ALL.len()]>,
+    first_byte: Vec<Histogram>,
+    moves: IntCounterVec,
+    stops: IntCounterVec,
+    handshakes_failed: IntCounterVec,
+    /// Client connections that are open.
+    pub connections: IntGauge,
+    /// Calls that are under way.
+    pub in_flight: IntGauge,
+    /// News that live traffic had for the table and that did not fit into its queue.
+    pub news_lost: IntCounter,
+}
+
+/// Seconds to the first byte: from the edge's own share (under a millisecond) to an hour of inference.
+const BUCKETS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3600.0,
+];
+/// The region label of calls that never reached one.
+const NO_REGION: &str = "none";
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Answered,
+        Self::Declined,
+        Self::Refused,
+        Self::Failed,
+        Self::Broken,
+        Self::Gone,
+    ];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Declined => "declined",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Broken => "broken",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+// === impl RequestMetrics ===
+
+impl RequestMetrics {
+    pub(super) fn register(
+        registry: &Registry,
+        regions: &[String],
+    ) -> Result<Self, prometheus::Error> {
+        let counter =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(family.clone()))?;
+                Ok(family)
+            };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let ended = counter(
+            "requests_total",
+            "Calls that ended, by the region of their last attempt and how.",
+            &["region", "outcome"],
+        )?;
+        let first_byte = HistogramVec::new(
+            HistogramOpts::new(
+                "first_byte_seconds",
+                "Time from a call's head to the first byte of its answer.",
+            )
+            .buckets(BUCKETS.to_vec()),
+            &["region"],
+        )?;
+        registry.register(Box::new(first_byte.clone()))?;
+        let news_lost = IntCounter::new(
+            "news_lost_total",
+            "News of live traffic that found the table's queue full.",
+        )?;
+        registry.register(Box::new(news_lost.clone()))?;
+        let mut named: Vec<String> = regions.to_vec();
+        named.push(NO_REGION.to_owned());
+        Ok(Self {
+            ended: per_region(&named, |region| {
+                Outcome::ALL.map(|outcome| ended.with_label_values(&[region, outcome.as_str()]))
+            }),
+            first_byte: per_region(regions, |region| first_byte.with_label_values(&[region])),
+            moves: counter(
+                "moves_total",
+                "Attempts that went on in another region, by the failure before.",
+                &["failure"],
+            )?,
+            stops: counter(
+                "stops_total",
+                "Failed attempts that did not go on elsewhere, by the reason.",
+                &["reason"],
+            )?,
+            handshakes_failed: counter(
+                "handshakes_failed_total",
+                "Connections that never got to HTTP.",
+                &["stage"],
+            )?,
+            connections: gauge("connections", "Client connections that are open.")?,
+            in_flight: gauge("in_flight", "Calls that are under way.")?,
+            news_lost,
+        })
+    }
+
+    /// Counts the end of a call.
+    pub fn ended(&self, region: Option<RegionIndex>, outcome: Outcome) {
+        let row = region.map_or(self.ended.len() - 1, |r| r.0);
+        let column = Outcome::ALL
+            .iter()
+            .position(|o| *o == outcome)
+            .unwrap_or_default();
+        if let Some(counter) = self.ended.get(row).and_then(|r| r.get(column)) {
+            counter.inc();
+        }
+    }
+
+    /// Records the time to the first byte.
+    pub fn first_byte(&self, region: RegionIndex, took: Duration) {
+        if let Some(histogram) = self.first_byte.get(region.0) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts a move to another region.
+    pub fn moved(&self, failure: Failure) {
+        self.moves.with_label_values(&[failure.as_str()]).inc();
+    }
+
+    /// Counts a failed attempt that was the last.
+    pub fn stopped(&self, why: Why) {
+        self.stops.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// Counts a connection that failed in `stage`: `tls`, `preface` or `limit`.
+    pub fn handshake_failed(&self, stage: &'static str) {
+        self.handshakes_failed.with_label_values(&[stage]).inc();
+    }
+}

@@ -1,0 +1,134 @@
+//! What one call carries through its phases: identity, attempts, clock marks. Facts are computed once.
+//!
+//! No decision is made here; the methods keep the books of what `proxy.rs` decided.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use frontdoor_protocol::names::RequestId;
+
+use crate::identity::Identity;
+use crate::region::{Endpoint, Tally};
+use crate::response::Problematic;
+use crate::route::{Decision, Failure, Tried, Why};
+use crate::upstream;
+
+/// The request's context.
+pub struct Context {
+    /// When its head was read.
+    pub(super) started: Instant,
+    /// Where its random choices come from.
+    pub(super) seed: u64,
+    /// Its id; the tag follows the region that has the call.
+    pub(super) id: RequestId,
+    /// What it wants, once that is clear.
+    pub(super) identity: Option<Identity>,
+    /// The attempt under way, or the last one.
+    pub(super) attempt: Option<Attempt>,
+    /// The decision for the next attempt, when one was made already.
+    pub(super) next: Option<Decision>,
+    /// Regions it was sent to.
+    pub(super) tried: Tried,
+    /// Attempts begun.
+    pub(super) attempts: u8,
+    /// The last failure.
+    pub(super) failure: Option<Failure>,
+    /// Why there was no further attempt.
+    pub(super) stop: Option<Why>,
+    /// Why the edge answers itself.
+    pub(super) problem: Option<Problematic>,
+    /// When the answer's head came.
+    pub(super) answered: Option<Instant>,
+    /// The answer was made by a region's platform, not by a container.
+    pub(super) declined: bool,
+}
+
+/// One attempt in one region.
+pub(super) struct Attempt {
+    pub(super) decision: Decision,
+    flight: Flight,
+}
+
+/// Counts a request on its way to an endpoint, for as long as it lives.
+struct Flight(Arc<Tally>);
+
+// === impl Context ===
+
+impl Context {
+    /// A call that just arrived.
+    pub(super) fn new(started: Instant, seed: u64, id: RequestId) -> Self {
+        Self {
+            started,
+            seed,
+            id,
+            identity: None,
+            attempt: None,
+            next: None,
+            tried: Tried::default(),
+            attempts: 0,
+            failure: None,
+            stop: None,
+            problem: None,
+            answered: None,
+            declined: false,
+        }
+    }
+
+    /// What is left of the caller's time.
+    pub(super) fn time_left(&self) -> Duration {
+        let wait = self
+            .identity
+            .map_or(Duration::ZERO, |identity| identity.wait);
+        upstream::left(self.started, wait, Instant::now())
+    }
+
+    /// A seed for the next decision, different for each attempt.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.seed
+            .wrapping_add(u64::from(self.attempts).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// An attempt begins.
+    pub(super) fn begin(&mut self, decision: Decision, tally: &Arc<Tally>) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.tried.add(decision.region);
+        self.attempt = Some(Attempt {
+            decision,
+            flight: Flight::begin(tally),
+        });
+    }
+
+    /// The answer's head is there.
+    pub(super) fn answer_begins(&mut self) {
+        if self.answered.is_none() {
+            self.answered = Some(Instant::now());
+            if let Some(attempt) = &self.attempt {
+                attempt.flight.0.answered();
+            }
+        }
+    }
+
+    /// Where the attempt went.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        self.attempt.as_ref().map(|a| Endpoint {
+            region: a.decision.region,
+            address: a.decision.address,
+        })
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    fn begin(tally: &Arc<Tally>) -> Self {
+        tally.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(tally))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,74 @@
+//! The words that the edge uses for what it routes to: regions, their endpoints, and how well they are.
+//!
+//! Types only, no behaviour beyond reading them; everything else imports this file. Checked names come from the
+//! protocol crate.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A region's place in the configuration: stable for the life of a configuration, cheap to copy and compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionIndex(pub usize);
+
+/// One address of one region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Whose it is.
+    pub region: RegionIndex,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// How well an endpoint or a region is; the order is from worst to best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// Gives no answers. Used only when nothing better is left.
+    Down,
+    /// Misses some answers, or was never asked. Used after everything that is well.
+    Suspect,
+    /// Came back a short while ago and gets a growing share.
+    Ramp,
+    /// Answers.
+    Up,
+}
+
+/// What live traffic counts about an endpoint between two looks of the keeper. Written by requests without a lock.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests that are on their way.
+    pub in_flight: AtomicU32,
+    /// Requests whose answer began, since the last [`Tally::take_good`].
+    good: AtomicU32,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// All of them, worst first.
+    pub const ALL: [Self; 4] = [Self::Down, Self::Suspect, Self::Ramp, Self::Up];
+
+    /// Its name in logs, metrics and `/regions`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Suspect => "suspect",
+            Self::Ramp => "ramp",
+            Self::Up => "up",
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Counts an answer that began.
+    pub fn answered(&self) {
+        self.good.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many answers began since the last call.
+    pub fn take_good(&self) -> u32 {
+        self.good.swap(0, Ordering::Relaxed)
+    }
+}

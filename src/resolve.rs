@@ -1,0 +1,141 @@
+//! Background: regions' host names to addresses, by hickory-resolver, ahead of their TTL.
+//!
+//! One task a region. A failure to resolve is never an event: the table keeps the last good answer, and the task asks again
+//! with growing pauses. The resolver's own cache is off, since it would answer an early refresh with old news.
+
+mod refresh;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Resolver, UpstreamEndpoint};
+use crate::metrics::Metrics;
+use crate::region::RegionIndex;
+use crate::table::Event;
+
+/// What one region's task needs.
+pub struct Resolve {
+    /// Whose name.
+    pub region: RegionIndex,
+    /// The name.
+    pub endpoint: UpstreamEndpoint,
+    /// Asks.
+    pub resolver: Arc<TokioResolver>,
+    /// Bounds of a TTL.
+    pub bounds: (Duration, Duration),
+    /// Where answers go.
+    pub events: mpsc::Sender<Event>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The resolver cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("DNS cannot be set up: {0}")]
+pub struct ResolverError(#[from] hickory_resolver::net::NetError);
+
+/// Builds the one resolver of the process.
+///
+/// # Errors
+/// If the system's configuration is asked for and cannot be read.
+pub fn resolver(settings: &Resolver) -> Result<Arc<TokioResolver>, ResolverError> {
+    let mut builder = if settings.servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let servers = settings.servers.iter().map(name_server).collect();
+        let config = ResolverConfig::from_parts(None, vec![], servers);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = settings.timeout;
+    options.attempts = 2;
+    options.cache_size = 0;
+    Ok(Arc::new(builder.build()?))
+}
+
+// === impl Resolve ===
+
+impl Resolve {
+    /// Keeps one region's addresses up to date until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        if let Some(address) = self.endpoint.literal() {
+            // Nothing to ask; the queue is bounded, so even this send may have to wait.
+            let _ = self.events.send(self.event(vec![address])).await;
+            return;
+        }
+        let mut failures = 0;
+        loop {
+            let pause = tokio::select! {
+                () = stop.cancelled() => return,
+                answer = self.ask() => match answer {
+                    Some((addresses, ttl)) => {
+                        failures = 0;
+                        if self.events.send(self.event(addresses)).await.is_err() {
+                            return;
+                        }
+                        refresh::after_answer(ttl, self.bounds)
+                    }
+                    None => {
+                        failures += 1;
+                        refresh::after_failure(failures, self.bounds)
+                    }
+                },
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One question: A and AAAA, and how long the answer may be used.
+    async fn ask(&self) -> Option<(Vec<SocketAddr>, Duration)> {
+        // A final dot: the name is complete, so no search list is tried.
+        let name = format!("{}.", self.endpoint.host.trim_end_matches('.'));
+        let answer = self.resolver.lookup_ip(name).await;
+        self.metrics
+            .background
+            .resolved(self.region, answer.is_ok());
+        match answer {
+            Ok(found) => {
+                let addresses: Vec<SocketAddr> = found
+                    .iter()
+                    .map(|ip| SocketAddr::new(ip, self.endpoint.port))
+                    .collect();
+                let ttl = found
+                    .valid_until()
+                    .saturating_duration_since(Instant::now());
+                (!addresses.is_empty()).then_some((addresses, ttl))
+            }
+            Err(error) => {
+                tracing::warn!(endpoint = %self.endpoint, %error, "name not resolved; the last answer stays in use");
+                None
+            }
+        }
+    }
+
+    fn event(&self, addresses: Vec<SocketAddr>) -> Event {
+        Event::Resolved {
+            region: self.region,
+            addresses,
+        }
+    }
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
+        .map(|mut connection| {
+            connection.port = address.port();
+            connection
+        })
+        .to_vec();
+    NameServerConfig::new(address.ip(), true, connections)
+}

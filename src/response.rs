@@ -1,0 +1,12 @@
+//! What goes back to the caller.
+//!
+//! `failure.rs` is the only place where an error becomes HTTP; `headers.rs` says which headers travel; `record.rs` ends a call
+//! in the books.
+
+mod failure;
+mod headers;
+mod record;
+
+pub use self::failure::{Answer, Problematic};
+pub use self::headers::{from_region, to_region};
+pub use self::record::{Record, write};

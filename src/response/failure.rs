@@ -1,0 +1,201 @@
+//! The only place where an error becomes HTTP: status, what the caller reads, and nothing that is ours to know.
+//!
+//! Pure: a reason in, an [`Answer`] out. `proxy.rs` writes it.
+
+use std::time::Duration;
+
+use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::problem::Problem;
+use frontdoor_protocol::target::TargetError;
+use http::StatusCode;
+
+use crate::identity::Refusal;
+use crate::route::Why;
+
+/// Why the edge answers itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problematic {
+    /// The request is not one that could be passed on.
+    Refused(Refusal),
+    /// No region is left to try, or none was there.
+    NoRegion,
+    /// An attempt failed, and the call must not or cannot be tried elsewhere.
+    AttemptFailed(Why),
+    /// The caller's time ran out.
+    TimedOut,
+    /// The request itself broke, or the engine refuses it.
+    BadRequest,
+    /// The engine speaks of a status of its own.
+    Engine(u16),
+}
+
+/// A platform-made answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub problem: Problem,
+    /// For `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+/// When everything is down: come back after the time in which a region is usually noticed to be back.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+// === impl Problematic ===
+
+impl Problematic {
+    /// What the caller gets.
+    #[must_use]
+    pub fn answer(&self, id: RequestId) -> Answer {
+        let (status, slug, title, detail) = self.words();
+        let problem = Problem::new(slug, title, status, detail).for_request(id);
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        Answer {
+            status,
+            problem,
+            retry_after,
+        }
+    }
+
+    fn words(&self) -> (StatusCode, &'static str, &'static str, String) {
+        let plain = |status, slug, title, detail: &str| (status, slug, title, detail.to_owned());
+        match self {
+            Self::Refused(refusal) => refused(refusal),
+            Self::NoRegion => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-region",
+                "No region can take the call",
+                "Every region is unreachable, draining, or has declined this call. It did not run; repeat it.",
+            ),
+            Self::AttemptFailed(Why::MayHaveRun) => plain(
+                StatusCode::BAD_GATEWAY,
+                "may-have-run",
+                "The region was lost while it held the call",
+                "The call may have run, so it was not repeated elsewhere. Send Idempotency-Key to allow that.",
+            ),
+            Self::AttemptFailed(Why::BodyGone) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "body-gone",
+                "The region could not take the call, and its body cannot be sent again",
+                "The call did not run; repeat it. Bodies beyond 64 KiB are not kept for a second attempt.",
+            ),
+            Self::AttemptFailed(Why::NoTime) | Self::TimedOut => plain(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timed-out",
+                "No answer within the caller's time",
+                "No region began to answer within NVCF-POLL-SECONDS. Raise it if the call should wait longer.",
+            ),
+            Self::AttemptFailed(Why::BudgetUsed) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "retry-budget",
+                "Too many calls are being repeated",
+                "The region failed, and repeating more calls would make it worse. The call did not run; repeat it later.",
+            ),
+            Self::AttemptFailed(Why::MovesUsed | Why::NoRegion | Why::AnswerBegun) => plain(
+                StatusCode::BAD_GATEWAY,
+                "regions-failed",
+                "No region could answer",
+                "The regions that were tried could not be reached or did not take the call. Repeat it.",
+            ),
+            Self::BadRequest => plain(
+                StatusCode::BAD_REQUEST,
+                "bad-request",
+                "The request broke off or is malformed",
+                "It could not be read to its end as HTTP.",
+            ),
+            Self::Engine(code) => {
+                let status =
+                    StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                plain(
+                    status,
+                    "request",
+                    status.canonical_reason().unwrap_or("Request failed"),
+                    "The request cannot be served.",
+                )
+            }
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> (StatusCode, &'static str, &'static str, String) {
+    let detail = refusal.to_string();
+    match refusal {
+        Refusal::Target(TargetError::Unknown { .. }) => (
+            StatusCode::NOT_FOUND,
+            "unknown-host",
+            "The host names no function",
+            detail,
+        ),
+        Refusal::Target(_) => (
+            StatusCode::BAD_REQUEST,
+            "bad-target",
+            "The function is not named clearly",
+            detail,
+        ),
+        Refusal::Caller(_) => (
+            StatusCode::UNAUTHORIZED,
+            "no-credential",
+            "A credential is required",
+            detail,
+        ),
+        Refusal::Poll(_) => (
+            StatusCode::BAD_REQUEST,
+            "bad-poll-seconds",
+            "NVCF-POLL-SECONDS is malformed",
+            detail,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdoor_protocol::poll::PollError;
+
+    use super::*;
+    use crate::identity::caller::CallerError;
+
+    fn status(reason: &Problematic) -> u16 {
+        let id = RequestId::from_uuid(uuid::Uuid::from_u128(1));
+        let answer = reason.answer(id);
+        assert_eq!(answer.problem.status, answer.status.as_u16());
+        assert_eq!(answer.problem.request_id, Some(id));
+        assert!(!answer.problem.detail.is_empty());
+        answer.status.as_u16()
+    }
+
+    #[test]
+    fn each_reason_has_its_status() {
+        let unknown = TargetError::Unknown {
+            host: "x".into(),
+            domain: "y".into(),
+        };
+        for (reason, expected) in [
+            (Problematic::Refused(Refusal::Target(unknown)), 404),
+            (
+                Problematic::Refused(Refusal::Target(TargetError::Header {
+                    name: "function-id",
+                })),
+                400,
+            ),
+            (
+                Problematic::Refused(Refusal::Caller(CallerError::Missing)),
+                401,
+            ),
+            (Problematic::Refused(Refusal::Poll(PollError)), 400),
+            (Problematic::NoRegion, 503),
+            (Problematic::AttemptFailed(Why::MayHaveRun), 502),
+            (Problematic::AttemptFailed(Why::BodyGone), 503),
+            (Problematic::AttemptFailed(Why::NoTime), 504),
+            (Problematic::AttemptFailed(Why::BudgetUsed), 503),
+            (Problematic::AttemptFailed(Why::MovesUsed), 502),
+            (Problematic::AttemptFailed(Why::NoRegion), 502),
+            (Problematic::TimedOut, 504),
+            (Problematic::BadRequest, 400),
+            (Problematic::Engine(413), 413),
+        ] {
+            assert_eq!(status(&reason), expected, "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! May a call be tried in another region? The only place that says so.
+//!
+//! Pure. What counts is whether the work can have begun, never the status code alone: running a call twice is worse than
+//! failing it. Asked by `proxy.rs` after each failed attempt.
+
+use std::time::Duration;
+
+/// How an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection: the region never saw the call.
+    Unreachable,
+    /// The region's HTTP/2 layer says that it did not process the stream: `REFUSED_STREAM`, or `GOAWAY` with a lower
+    /// last stream (RFC 9113 §8.7, §6.8).
+    Refused,
+    /// The region's platform says that the work did not begin and will not (`frontdoor-execution: not-started`).
+    NotStarted,
+    /// The connection was lost after the call was sent and before an answer: it may have run.
+    Lost,
+}
+
+/// What else matters at that moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// How often the call has moved already.
+    pub moves: u8,
+    /// The most it may.
+    pub moves_allowed: u8,
+    /// The caller allows a second execution (safe method or `Idempotency-Key`).
+    pub repeatable: bool,
+    /// Everything that was read of the body can be sent again.
+    pub body_at_hand: bool,
+    /// The caller already has the first byte of an answer.
+    pub answer_begun: bool,
+    /// What is left of the caller's time.
+    pub time_left: Duration,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try another region.
+    Elsewhere,
+    /// Give the caller what there is.
+    Stop(Why),
+}
+
+/// Why a call is not tried elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It may have run, and the caller did not allow running it twice.
+    MayHaveRun,
+    /// The caller already reads an answer.
+    AnswerBegun,
+    /// More of the body is gone than can be sent again.
+    BodyGone,
+    /// The caller's time is up.
+    NoTime,
+    /// It moved as often as it may.
+    MovesUsed,
+    /// Too large a share of all traffic is retries already.
+    BudgetUsed,
+    /// No other region is left.
+    NoRegion,
+}
+
+/// Less than this is not worth another attempt: a connection alone takes as long.
+const WORTHWHILE: Duration = Duration::from_millis(20);
+
+/// Decides after a failed attempt. `budget` is asked last, and only if everything else allows a move.
+pub fn after(failure: Failure, facts: &Circumstances, budget: impl FnOnce() -> bool) -> Next {
+    if facts.answer_begun {
+        Next::Stop(Why::AnswerBegun)
+    } else if failure == Failure::Lost && !facts.repeatable {
+        Next::Stop(Why::MayHaveRun)
+    } else if !facts.body_at_hand {
+        Next::Stop(Why::BodyGone)
+    } else if facts.time_left < WORTHWHILE {
+        Next::Stop(Why::NoTime)
+    } else if facts.moves >= facts.moves_allowed {
+        Next::Stop(Why::MovesUsed)
+    } else if !budget() {
+        Next::Stop(Why::BudgetUsed)
+    } else {
+        Next::Elsewhere
+    }
+}
+
+/// Whether a not-started answer of this status is about the region, so that another one may do better. What is the
+/// caller's own fault (400, 401, 403, …) is the same everywhere.
+#[must_use]
+pub fn declined(status: u16) -> bool {
+    matches!(status, 404 | 429 | 502 | 503 | 504)
+}
+
+// === impl Next ===
+
+impl Next {
+    /// The same, when there is no other region to go to.
+    #[must_use]
+    pub const fn without_region(self) -> Self {
+        match self {
+            Self::Elsewhere => Self::Stop(Why::NoRegion),
+            stop => stop,
+        }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::NotStarted => "not-started",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+// === impl Why ===
+
+impl Why {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MayHaveRun => "may-have-run",
+            Self::AnswerBegun => "answer-begun",
+            Self::BodyGone => "body-gone",
+            Self::NoTime => "no-time",
+            Self::MovesUsed => "moves-used",
+            Self::BudgetUsed => "budget-used",
+            Self::NoRegion => "no-region",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calm() -> Circumstances {
+        Circumstances {
+            moves: 0,
+            moves_allowed: 2,
+            repeatable: false,
+            body_at_hand: true,
+            answer_begun: false,
+            time_left: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn what_did_not_begin_moves_and_what_may_have_does_not() {
+        for failure in [Failure::Unreachable, Failure::Refused, Failure::NotStarted] {
+            assert_eq!(
+                after(failure, &calm(), || true),
+                Next::Elsewhere,
+                "{failure:?}"
+            );
+        }
+        assert_eq!(
+            after(Failure::Lost, &calm(), || true),
+            Next::Stop(Why::MayHaveRun)
+        );
+        assert_eq!(
+            after(
+                Failure::Lost,
+                &Circumstances {
+                    repeatable: true,
+                    ..calm()
+                },
+                || true
+            ),
+            Next::Elsewhere
+        );
+    }
+
+    #[test]
+    fn every_bound_holds_for_every_failure() {
+        let bounds = [
+            (
+                Circumstances {
+                    answer_begun: true,
+                    ..calm()
+                },
+                Why::AnswerBegun,
+            ),
+            (
+                Circumstances {
+                    body_at_hand: false,
+                    ..calm()
+                },
+                Why::BodyGone,
+            ),
+            (
+                Circumstances {
+                    time_left: Duration::from_millis(19),
+                    ..calm()
+                },
+                Why::NoTime,
+            ),
+            (Circumstances { moves: 2, ..calm() }, Why::MovesUsed),
+        ];
+        for (facts, why) in bounds {
+            let facts = Circumstances {
+                repeatable: true,
+                ..facts
+            };
+            for failure in [
+                Failure::Unreachable,
+                Failure::Refused,
+                Failure::NotStarted,
+                Failure::Lost,
+            ] {
+                assert_eq!(
+                    after(failure, &facts, || panic!("budget spent in vain")),
+                    Next::Stop(why)
+                );
+            }
+        }
+        assert_eq!(
+            after(Failure::Unreachable, &calm(), || false),
+            Next::Stop(Why::BudgetUsed)
+        );
+    }
+
+    #[test]
+    fn the_callers_faults_do_not_move() {
+        for status in [404, 429, 502, 503, 504] {
+            assert!(declined(status), "{status}");
+        }
+        for status in [200, 202, 302, 400, 401, 403, 408, 413, 422, 500] {
+            assert!(!declined(status), "{status}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The region table: everything the edge believes about its regions, changed only by [`Table::apply`].
+//!
+//! Pure: events and the time come in, transitions and snapshots go out. It never asks anybody, never
+//! waits, never logs. The keeper owns the one table of the process.
+
+mod event;
+mod freshness;
+mod health;
+mod latency;
+mod snapshot;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use frontdoor_protocol::names::RegionName;
+use frontdoor_protocol::report::Report;
+
+pub use self::event::{Event, ProbeOutcome, ServedOutcome, Transition};
+use self::health::{Miss, Monitor};
+use self::latency::Latency;
+pub use self::snapshot::{
+    EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, place,
+};
+use crate::region::{Endpoint, Health, RegionIndex, Tally};
+
+/// The numbers by which the table judges; `config` fills them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Misses in a row that make an endpoint suspect.
+    pub misses_to_suspect: u32,
+    /// Misses in a row that make it down.
+    pub misses_to_down: u32,
+    /// Misses by time-out make it down only after this long without any answer.
+    pub silence_to_down: Duration,
+    /// Good checks in a row that clear a suspicion.
+    pub good_to_up: u32,
+    /// Good checks in a row before an endpoint that was down may return.
+    pub good_to_return: u32,
+    /// How long an endpoint stays down at least; doubles with each relapse.
+    pub hold_down: Duration,
+    /// The longest hold-down.
+    pub hold_down_max: Duration,
+    /// How long a returning endpoint takes to its full share.
+    pub ramp: Duration,
+    /// The share with which a ramp begins.
+    pub ramp_floor: f64,
+    /// Share of bad live traffic that makes an endpoint suspect.
+    pub bad_to_suspect: f64,
+    /// Share of bad live traffic that takes a suspect down.
+    pub bad_to_down: f64,
+    /// Below so many samples in ten seconds live traffic says nothing.
+    pub min_samples: u32,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    limits: Limits,
+    regions: Vec<RegionState>,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct RegionState {
+    name: RegionName,
+    weight: f64,
+    endpoints: Vec<EndpointState>,
+    heard: Option<Heard>,
+}
+
+#[derive(Debug)]
+struct EndpointState {
+    address: SocketAddr,
+    monitor: Monitor,
+    latency: Latency,
+    tally: Arc<Tally>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    epoch: u64,
+    seq: u64,
+    draining: bool,
+    view: HeardView,
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            misses_to_suspect: 2,
+            misses_to_down: 4,
+            silence_to_down: Duration::from_secs(1),
+            good_to_up: 5,
+            good_to_return: 20,
+            hold_down: Duration::from_secs(30),
+            hold_down_max: Duration::from_secs(300),
+            ramp: Duration::from_secs(60),
+            ramp_floor: 0.1,
+            bad_to_suspect: 0.2,
+            bad_to_down: 0.5,
+            min_samples: 20,
+        }
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// A table of these regions, in this order, with the operator's weights. Nothing is known of them yet.
+    #[must_use]
+    pub fn new(regions: impl IntoIterator<Item = (RegionName, f64)>, limits: Limits) -> Self {
+        let regions = regions
+            .into_iter()
+            .map(|(name, weight)| RegionState {
+                name,
+                weight,
+                endpoints: Vec::new(),
+                heard: None,
+            })
+            .collect();
+        Self {
+            limits,
+            regions,
+            epoch: 0,
+        }
+    }
+
+    /// Takes one piece of news; returns the changes of health that followed from it.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Transition> {
+        let limits = self.limits;
+        match event {
+            Event::Resolved { region, addresses } => self.resolved(region, &addresses, now),
+            Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
+                ProbeOutcome::Good(rtt) => {
+                    state.latency.sample(rtt, now);
+                    state.monitor.good(now, &limits);
+                }
+                ProbeOutcome::Bad => state.monitor.miss(Miss::Certain, now, &limits),
+                ProbeOutcome::Silent => state.monitor.miss(Miss::Silent, now, &limits),
+            }),
+            Event::Served { endpoint, outcome } => self.change(endpoint, |state| match outcome {
+                ServedOutcome::Answered(count) => state.monitor.served(count, 0, now, &limits),
+                ServedOutcome::Unreachable => {
+                    state.monitor.served(0, 1, now, &limits);
+                    state.monitor.miss(Miss::Certain, now, &limits);
+                }
+                ServedOutcome::Broke | ServedOutcome::Declined => {
+                    state.monitor.served(0, 1, now, &limits)
+                }
+            }),
+            Event::Heard(report) => {
+                self.heard(&report, now);
+                Vec::new()
+            }
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    /// The view of this moment, under the next epoch.
+    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.epoch += 1;
+        Snapshot {
+            epoch: self.epoch,
+            regions: self
+                .regions
+                .iter()
+                .map(|r| r.view(now, &self.limits))
+                .collect(),
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        region: RegionIndex,
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) -> Vec<Transition> {
+        let Some(state) = self.regions.get_mut(region.0) else {
+            return Vec::new();
+        };
+        if addresses.is_empty() {
+            return Vec::new();
+        }
+        state
+            .endpoints
+            .retain(|endpoint| addresses.contains(&endpoint.address));
+        for &address in addresses {
+            if state
+                .endpoints
+                .iter()
+                .all(|endpoint| endpoint.address != address)
+            {
+                state.endpoints.push(EndpointState {
+                    address,
+                    monitor: Monitor::new(now),
+                    latency: Latency::default(),
+                    tally: Arc::default(),
+                });
+            }
+        }
+        Vec::new()
+    }
+
+    /// The last report wins; an older one of the same or a former epoch is ignored.
+    fn heard(&mut self, report: &Report, now: Instant) {
+        let Some(state) = self.regions.iter_mut().find(|r| r.name == report.region) else {
+            return;
+        };
+        let newer = state
+            .heard
+            .as_ref()
+            .is_none_or(|last| (report.epoch, report.seq) > (last.epoch, last.seq));
+        if newer {
+            state.heard = Some(Heard {
+                epoch: report.epoch,
+                seq: report.seq,
+                draining: report.draining,
+                view: HeardView {
+                    at: now,
+                    queued: report.queued,
+                    running: report.running,
+                },
+            });
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Transition> {
+        let limits = self.limits;
+        let endpoints: Vec<Endpoint> = self
+            .regions
+            .iter()
+            .enumerate()
+            .flat_map(|(index, region)| {
+                region.endpoints.iter().map(move |e| Endpoint {
+                    region: RegionIndex(index),
+                    address: e.address,
+                })
+            })
+            .collect();
+        endpoints
+            .into_iter()
+            .flat_map(|endpoint| self.change(endpoint, |state| state.monitor.tick(now, &limits)))
+            .collect()
+    }
+
+    /// Changes one endpoint, if it is still in the table, and reports a change of its health.
+    fn change(
+        &mut self,
+        endpoint: Endpoint,
+        change: impl FnOnce(&mut EndpointState),
+    ) -> Vec<Transition> {
+        let Some(state) = self.regions.get_mut(endpoint.region.0).and_then(|region| {
+            region
+                .endpoints
+                .iter_mut()
+                .find(|e| e.address == endpoint.address)
+        }) else {
+            return Vec::new();
+        };
+        let from = state.monitor.health();
+        change(state);
+        let to = state.monitor.health();
+        if from == to {
+            Vec::new()
+        } else {
+            vec![Transition { endpoint, from, to }]
+        }
+    }
+}
+
+// === impl RegionState ===
+
+impl RegionState {
+    fn view(&self, now: Instant, limits: &Limits) -> RegionView {
+        let endpoints: Vec<EndpointView> = self
+            .endpoints
+            .iter()
+            .map(|e| EndpointView {
+                address: e.address,
+                health: e.monitor.health(),
+                rtt: e.latency.value(),
+                tally: Arc::clone(&e.tally),
+            })
+            .collect();
+        let health = endpoints
+            .iter()
+            .map(|e| e.health)
+            .max()
+            .unwrap_or(Health::Down);
+        let best = self
+            .endpoints
+            .iter()
+            .filter(|e| e.monitor.health() == health);
+        let ramp = best
+            .clone()
+            .map(|e| e.monitor.weight(now, limits))
+            .fold(limits.ramp_floor, f64::max);
+        RegionView {
+            name: self.name.clone(),
+            tag: self.name.tag(),
+            health,
+            draining: self.heard.as_ref().is_some_and(|heard| {
+                heard.draining
+                    && freshness::believe_draining(now.saturating_duration_since(heard.view.at))
+            }),
+            weight: self.weight * ramp,
+            rtt: best.filter_map(|e| e.latency.value()).min(),
+            endpoints,
+            heard: self.heard.as_ref().map(|heard| heard.view),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! All that can happen to the table. Background services and the proxy send these to the keeper; nobody else changes it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use frontdoor_protocol::report::Report;
+
+use crate::region::{Endpoint, Health, RegionIndex};
+
+/// One piece of news.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// DNS told a region's addresses. The list is never empty: a failure to resolve is no event.
+    Resolved {
+        /// Whose name was resolved.
+        region: RegionIndex,
+        /// All its addresses.
+        addresses: Vec<SocketAddr>,
+    },
+    /// An active check of one endpoint came to an end, or ran out of time.
+    Probed {
+        /// Which endpoint.
+        endpoint: Endpoint,
+        /// What it showed.
+        outcome: ProbeOutcome,
+    },
+    /// What live traffic saw of one endpoint.
+    Served {
+        /// Which endpoint.
+        endpoint: Endpoint,
+        /// What happened.
+        outcome: ServedOutcome,
+    },
+    /// A region's report, heard over chatter.
+    Heard(Report),
+    /// Time passed: ramps grow, news gets old.
+    Tick,
+}
+
+/// What an active check showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// Healthy, after this long.
+    Good(Duration),
+    /// Refused, reset, or an answer that says "not well": certain at once.
+    Bad,
+    /// No answer within the time allowed; it may still come, and then counts as good and slow.
+    Silent,
+}
+
+/// What live traffic saw. Only what the platform did wrong counts as bad: a status made by the customer's container
+/// never condemns a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedOutcome {
+    /// So many answers began.
+    Answered(u32),
+    /// The connection could not be made.
+    Unreachable,
+    /// The connection broke before the first byte of the answer.
+    Broke,
+    /// The region itself said that it cannot serve now.
+    Declined,
+}
+
+/// A change of health, for the log and the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Which endpoint.
+    pub endpoint: Endpoint,
+    /// How it was.
+    pub from: Health,
+    /// How it is.
+    pub to: Health,
+}

@@ -1,0 +1,101 @@
+//! The immutable view that requests read.
+//!
+//! Built by the table after a change, published by the keeper through an `ArcSwap`. A request loads it once per attempt,
+//! takes no lock and waits for nobody. The only thing in it that changes is the tally of live traffic.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use frontdoor_protocol::names::{RegionName, RegionTag};
+
+use crate::region::{Health, Tally};
+
+/// The world as the table saw it at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows with each published change; logged with each decision.
+    pub epoch: u64,
+    /// All configured regions, in the order of the configuration.
+    pub regions: Vec<RegionView>,
+}
+
+/// One region.
+#[derive(Debug, Clone)]
+pub struct RegionView {
+    /// Its name.
+    pub name: RegionName,
+    /// Its tag in request ids.
+    pub tag: RegionTag,
+    /// The best health of its endpoints; `Down` if it has none.
+    pub health: Health,
+    /// It wants no new calls.
+    pub draining: bool,
+    /// Operator's weight times ramp, above 0 and at most the operator's weight.
+    pub weight: f64,
+    /// Round-trip time of its nearest usable endpoint.
+    pub rtt: Option<Duration>,
+    /// Its addresses.
+    pub endpoints: Vec<EndpointView>,
+    /// When a report of it was last heard, and what it said of its load.
+    pub heard: Option<HeardView>,
+}
+
+/// One address of a region.
+#[derive(Debug, Clone)]
+pub struct EndpointView {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How well it is.
+    pub health: Health,
+    /// Its smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// Counts of live traffic.
+    pub tally: Arc<Tally>,
+}
+
+/// The last report of a region, in short.
+#[derive(Debug, Clone, Copy)]
+pub struct HeardView {
+    /// When it arrived.
+    pub at: Instant,
+    /// Calls that wait for a worker there.
+    pub queued: u64,
+    /// Calls that run there.
+    pub running: u64,
+}
+
+/// Reads the newest snapshot; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SnapshotReader(Arc<ArcSwap<Snapshot>>);
+
+/// Publishes snapshots; there is one, the keeper's.
+#[derive(Debug)]
+pub struct SnapshotWriter(Arc<ArcSwap<Snapshot>>);
+
+/// A writer and a reader of one place.
+#[must_use]
+pub fn place() -> (SnapshotWriter, SnapshotReader) {
+    let place = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    (SnapshotWriter(Arc::clone(&place)), SnapshotReader(place))
+}
+
+// === impl SnapshotReader ===
+
+impl SnapshotReader {
+    /// The newest snapshot.
+    #[must_use]
+    pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+}
+
+// === impl SnapshotWriter ===
+
+impl SnapshotWriter {
+    /// Replaces the snapshot.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

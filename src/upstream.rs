@@ -1,0 +1,52 @@
+//! From a decision to the engine's peer: address, protocol, timeouts.
+//!
+//! Regions speak HTTP/2 without TLS inside a trusted network. Every value here is the same for all calls to an address,
+//! so that they share its connections; only the read time-out follows the caller's patience.
+
+mod deadline;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::upstreams::peer::HttpPeer;
+
+pub use self::deadline::left;
+
+/// For the connection to a region; more than any round trip, less than a caller's patience.
+const CONNECT: Duration = Duration::from_secs(1);
+/// For a region that stops reading a request body.
+const WRITE: Duration = Duration::from_secs(60);
+/// The longest silence within an answer that is still an answer: an event stream may pause so long.
+const IDLE_GAP: Duration = Duration::from_secs(300);
+/// How long an unused connection is kept.
+const POOL_IDLE: Duration = Duration::from_secs(90);
+/// How often a connection that is in use is asked whether it still lives; the engine waits 5 s for the answer.
+const PING: Duration = Duration::from_secs(5);
+/// Calls on one connection. The invocation service allows more, so a new stream never has to wait.
+const STREAMS: usize = 256;
+/// What the region may take longer than the caller's patience to say so itself.
+const COURTESY: Duration = Duration::from_secs(5);
+
+/// The peer for one attempt.
+#[must_use]
+pub fn peer(address: SocketAddr, time_left: Duration) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, false, String::new());
+    let options = &mut peer.options;
+    options.set_http_version(2, 2);
+    options.max_h2_streams = STREAMS;
+    options.h2_ping_interval = Some(PING);
+    options.connection_timeout = Some(CONNECT.min(time_left.max(Duration::from_millis(1))));
+    options.total_connection_timeout = options.connection_timeout;
+    options.read_timeout = Some((time_left + COURTESY).max(IDLE_GAP));
+    options.write_timeout = Some(WRITE);
+    options.idle_timeout = Some(POOL_IDLE);
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: Duration::from_secs(15),
+        interval: Duration::from_secs(5),
+        count: 3,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::from_secs(0),
+    });
+    peer
+}
