@@ -22,7 +22,6 @@ const QUEUE: usize = 16_384;
 const DEFAULT_FILTER: &str = "info,pingora_core=error,pingora_proxy=off,async_nats=warn,hickory_resolver=error,hickory_proto=error,hickory_net=error,hickory_server=error,h2=error,hyper=error";
 
 /// Starts logging to standard error. Keep the guard until the end: dropping it writes what is left.
-#[must_use]
 pub fn start(format: Format) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUE)
