@@ -35,39 +35,56 @@ pub(super) async fn run<A>(
     A: HttpServerApp + Send + Sync + 'static,
 {
     front.metrics.request.connections.inc();
-    match scheme {
-        Scheme::Https => secure(&front, stream, peer).await,
-        Scheme::Http => plain(&front, stream, peer).await,
+    let mut draining = front.draining.clone();
+    let begun = tokio::select! {
+        // Who has not begun to speak HTTP when the front drains is not waited for.
+        _ = draining.wait_for(|draining| *draining) => None,
+        begun = begin(&front, stream, peer, scheme) => begun,
+    };
+    if let Some((stream, http2)) = begun {
+        speak(&front, stream, http2).await;
     }
     front.metrics.request.connections.dec();
 }
 
-async fn secure<A>(front: &Arc<Front<A>>, stream: TcpStream, peer: SocketAddr)
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let Ok(Ok(stream)) = timeout(
-        HANDSHAKE,
-        front.acceptor.tls_handshake(layered(stream, peer)),
-    )
-    .await
-    else {
-        front.metrics.request.handshake_failed("tls");
-        return;
+/// Everything before the first request: the stream, and whether it carries HTTP/2.
+async fn begin<A>(
+    front: &Front<A>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    scheme: Scheme,
+) -> Option<(Stream, bool)> {
+    let begun = match scheme {
+        Scheme::Https => timeout(HANDSHAKE, secure(front, stream, peer)).await,
+        Scheme::Http => timeout(HANDSHAKE, plain(stream, peer)).await,
     };
-    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    speak(front, Box::new(stream), http2).await;
+    let begun = begun.ok().flatten();
+    if begun.is_none() {
+        front.metrics.request.handshake_failed(match scheme {
+            Scheme::Https => "tls",
+            Scheme::Http => "preface",
+        });
+    }
+    begun
 }
 
-async fn plain<A>(front: &Arc<Front<A>>, stream: TcpStream, peer: SocketAddr)
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let Ok(Some(http2)) = timeout(HANDSHAKE, begins_with_preface(&stream)).await else {
-        front.metrics.request.handshake_failed("preface");
-        return;
-    };
-    speak(front, Box::new(layered(stream, peer)), http2).await;
+async fn secure<A>(
+    front: &Front<A>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Stream, bool)> {
+    let stream = front
+        .acceptor
+        .tls_handshake(layered(stream, peer))
+        .await
+        .ok()?;
+    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+    Some((Box::new(stream), http2))
+}
+
+async fn plain(stream: TcpStream, peer: SocketAddr) -> Option<(Stream, bool)> {
+    let http2 = begins_with_preface(&stream).await?;
+    Some((Box::new(layered(stream, peer)), http2))
 }
 
 async fn speak<A>(front: &Arc<Front<A>>, stream: Stream, http2: bool)

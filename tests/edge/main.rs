@@ -1,0 +1,9 @@
+//! The edge alone, in this process, in front of regions that do as they are told: TLS, protocols, identity, failover,
+//! streams, admin pages, stop.
+
+mod failover;
+mod harness;
+mod identity;
+mod lifecycle;
+mod protocols;
+mod streams;
