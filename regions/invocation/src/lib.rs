@@ -1,1 +1,54 @@
-//! Placeholder.
+//! The invocation service: the HTTP front of one region.
+//!
+//! ```text
+//! front (HTTP) ─▶ auth ─▶ dispatch ─▶ JetStream ─▶ worker
+//!    ▲                                               │
+//!    └── respond ◀── pending ◀── attach ◀────────────┘ (streams both ways)
+//! ```
+//!
+//! A call is accepted, put on the region's work queue and waits at the desk (`attach/desk.rs`). A worker that pulled it
+//! comes to the desk over HTTP, claims it, and its stream becomes the caller's answer. Whether a call began is decided
+//! at the desk, atomically, so that "not started" is always true. The wire towards workers is NVCF's.
+//!
+//! Modules stand in the order in which they may know each other.
+
+// The blank lines keep rustfmt from sorting them.
+
+mod phase;
+
+mod pending;
+
+pub mod config;
+
+mod auth;
+
+mod respond;
+
+mod metrics;
+
+mod dispatch;
+
+mod attach;
+
+mod front;
+
+mod report;
+
+mod admin;
+
+mod stop;
+
+mod service;
+
+use tokio_util::sync::CancellationToken;
+
+pub use dispatch::{LinkError, StreamError};
+pub use service::RunError;
+
+/// Runs the service until it has stopped in order after `shutdown` was cancelled.
+///
+/// # Errors
+/// If a port cannot be bound, or NATS answers and cannot be used. A NATS that does not answer is waited for instead.
+pub async fn run(settings: config::Settings, shutdown: CancellationToken) -> Result<(), RunError> {
+    service::run(settings, shutdown).await
+}

@@ -1,6 +1,6 @@
 //! Names of the HTTP headers that NVCF and we give a meaning, and which headers never travel on.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The call's id, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("nvcf-reqid");
@@ -95,31 +95,46 @@ impl InvokeStatus {
     }
 }
 
+/// What belongs to one connection by its name alone (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "proxy-connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Removes what belongs to one connection (RFC 9110 §7.6.1): the fixed set and whatever `Connection` names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The headers that travel on past one connection, in their order: what [`remove_hop_by_hop`] would leave, without
+/// touching the map (removing from a [`HeaderMap`] changes the order of the rest).
+pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let named = named_by_connection(headers);
+    headers
+        .iter()
+        .filter(move |(name, _)| !HOP_BY_HOP.contains(&name.as_str()) && !named.contains(name))
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(http::header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        "connection",
-        "proxy-connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        headers.remove(name);
-    }
+        .collect()
 }
 
 /// Removes every header of [`OUR_PREFIX`]: nobody outside may speak in our name.
@@ -136,8 +151,6 @@ pub fn remove_ours(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -156,6 +169,29 @@ mod tests {
         assert_eq!(
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-end"]
+        );
+    }
+
+    #[test]
+    fn what_travels_keeps_its_order() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-hop", "1"),
+            ("x-a", "1"),
+            ("connection", "x-hop"),
+            ("x-b", "2"),
+            ("te", "trailers"),
+            ("x-a", "3"),
+            ("x-c", "4"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let left: Vec<_> = end_to_end(&headers)
+            .map(|(name, value)| (name.as_str(), value.to_str().expect("text")))
+            .collect();
+        assert_eq!(
+            left,
+            [("x-a", "1"), ("x-a", "3"), ("x-b", "2"), ("x-c", "4")]
         );
     }
 

@@ -1,0 +1,265 @@
+//! The caller's end of a worker's stream: reads the head of the answer, then is the body of the caller's response.
+//!
+//! Passes each frame on as it comes, trailers too, and holds at most one. A stream that breaks, or ends before the
+//! length the container announced, ends the caller's body with an error: never clean.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use frontdoor_protocol::attach::{HEAD_LIMIT, HeadError, ResponseHead};
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::body::BodyError;
+use super::desk::{Arrival, Call, Closing};
+use super::some;
+use crate::metrics::Metrics;
+use crate::pending::Event;
+use crate::respond::{self, Outcome};
+
+/// The blank line after a head.
+const BLANK: &[u8] = b"\r\n\r\n";
+
+/// Why there is no head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeadFault {
+    /// The stream ended or broke first.
+    Lost,
+    /// What came is none.
+    Malformed(HeadError),
+}
+
+/// Reads the head of an answer, and what of the body came with it.
+pub(crate) async fn read_head(
+    stream: &mut Incoming,
+) -> Result<(ResponseHead, Option<Bytes>), HeadFault> {
+    let mut first = next_data(stream).await?;
+    // Mostly the head comes in one piece, and what follows it is passed on without a copy.
+    if let Some((head, length)) = decode(&first)? {
+        return Ok((head, some(first.split_off(length))));
+    }
+    let mut bytes = BytesMut::from(first);
+    loop {
+        let seen = bytes.len().saturating_sub(BLANK.len() - 1);
+        bytes.extend_from_slice(&next_data(stream).await?);
+        // Only look for a head when its end has come: a peer that sends single bytes must not cost a scan each.
+        let ended = bytes[seen..].windows(BLANK.len()).any(|w| w == BLANK);
+        if (ended || bytes.len() >= HEAD_LIMIT)
+            && let Some((head, length)) = decode(&bytes)?
+        {
+            return Ok((head, some(bytes.split_off(length).freeze())));
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadFault> {
+    ResponseHead::decode(bytes).map_err(HeadFault::Malformed)
+}
+
+async fn next_data(stream: &mut Incoming) -> Result<Bytes, HeadFault> {
+    loop {
+        match stream.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(data);
+                }
+            }
+            Some(Err(_)) | None => return Err(HeadFault::Lost),
+        }
+    }
+}
+
+/// The body of an answer on its way from a worker to a caller.
+pub(crate) struct Relay {
+    first: Option<Bytes>,
+    stream: Incoming,
+    length: Length,
+    complete: bool,
+    broken: bool,
+    call: Call,
+    closing: Option<oneshot::Sender<Closing>>,
+    metrics: Arc<Metrics>,
+}
+
+/// How much body is still due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// None at all: the answer to a HEAD, a 204 or a 304.
+    Bodiless,
+    /// So much, as the container said.
+    Left(u64),
+    /// Until the stream ends.
+    Open,
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// The body that follows `head`; `first` of it came with the head.
+    pub(crate) fn new(
+        method: &Method,
+        head: &ResponseHead,
+        first: Option<Bytes>,
+        arrival: Arrival,
+        call: Call,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        // The head is here, so only the caller's leaving could make this moot, and then this is dropped next.
+        let _ = call.apply(Event::BodyBegan);
+        Self {
+            first,
+            stream: arrival.stream,
+            length: Length::of(method, head),
+            complete: false,
+            broken: false,
+            call,
+            closing: Some(arrival.closing),
+            metrics,
+        }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.length == Length::Bodiless || self.complete {
+            self.complete = true;
+            return Poll::Ready(None);
+        }
+        let frame = match self.first.take() {
+            Some(first) => Some(Ok(Frame::data(first))),
+            None => ready!(Pin::new(&mut self.stream).poll_frame(cx)),
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(self.pass(frame)),
+            None if matches!(self.length, Length::Left(1..)) => Some(Err(self.break_off())),
+            None => {
+                self.complete = true;
+                None
+            }
+            Some(Err(_)) => Some(Err(self.break_off())),
+        })
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self.length {
+            Length::Bodiless => true,
+            Length::Left(1..) => self.complete,
+            Length::Left(0) | Length::Open => self.first.is_none() && self.stream.is_end_stream(),
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        match frame.into_data() {
+            Ok(data) => {
+                if let Length::Left(left) = self.length {
+                    let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    let Some(left) = left.checked_sub(size) else {
+                        return Err(self.break_off());
+                    };
+                    self.length = Length::Left(left);
+                }
+                Ok(Frame::data(data))
+            }
+            Err(frame) => {
+                self.complete = !matches!(self.length, Length::Left(1..));
+                match frame.into_trailers() {
+                    Ok(trailers) => Ok(Frame::trailers(respond::trailers(trailers))),
+                    Err(frame) => Ok(frame),
+                }
+            }
+        }
+    }
+
+    fn break_off(&mut self) -> BodyError {
+        self.broken = true;
+        let _ = self.call.apply(Event::WorkerLost);
+        BodyError::WorkerLost
+    }
+
+    /// Whether the caller has all there is. A connection may stop asking once the announced length is reached.
+    fn is_served(&self) -> bool {
+        let all = matches!(self.length, Length::Bodiless | Length::Left(0));
+        !self.broken && (self.complete || all || self.is_end_stream())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let outcome = if self.is_served() {
+            let _ = self.call.apply(Event::BodyEnded);
+            if let Some(closing) = self.closing.take() {
+                let _ = closing.send(Closing::Complete);
+            }
+            Outcome::Answered
+        } else if self.broken {
+            Outcome::Broken
+        } else {
+            Outcome::CallerLeft
+        };
+        self.metrics.call(outcome);
+    }
+}
+
+// === impl Length ===
+
+impl Length {
+    fn of(method: &Method, head: &ResponseHead) -> Self {
+        let bodiless = method == Method::HEAD
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        if bodiless {
+            return Self::Bodiless;
+        }
+        head.headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok())
+            .map_or(Self::Open, Self::Left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn how_much_body_is_due() {
+        let head = |status, length: Option<&'static str>| ResponseHead {
+            status,
+            headers: length
+                .map(|l| (CONTENT_LENGTH, HeaderValue::from_static(l)))
+                .into_iter()
+                .collect::<HeaderMap>(),
+        };
+        let ok = StatusCode::OK;
+        for (method, head, due) in [
+            (Method::GET, head(ok, None), Length::Open),
+            (Method::GET, head(ok, Some("5")), Length::Left(5)),
+            (Method::GET, head(ok, Some("x")), Length::Open),
+            (Method::HEAD, head(ok, Some("5")), Length::Bodiless),
+            (
+                Method::GET,
+                head(StatusCode::NO_CONTENT, None),
+                Length::Bodiless,
+            ),
+            (
+                Method::GET,
+                head(StatusCode::NOT_MODIFIED, Some("5")),
+                Length::Bodiless,
+            ),
+        ] {
+            assert_eq!(Length::of(&method, &head), due, "{method} {head:?}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The settings as meant: every value here is valid, so nothing past the start checks one again.
+//!
+//! Made from `file.rs` alone (`TryFrom`), or by hand in tests. Secrets in it are never printed: see the `Debug` of
+//! [`NatsAuth`].
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use frontdoor_protocol::config::RuleError;
+use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use ipnet::IpNet;
+
+use super::file;
+
+/// More waiting calls than this cannot be meant: the work queue of a version holds 100 000.
+const WAITING_MAX: usize = 100_000;
+
+/// Everything an invocation service is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The region it serves.
+    pub region: RegionName,
+    /// Function hosts end in this, without a leading dot, in lower case.
+    pub domain: String,
+    /// Callers and workers connect here.
+    pub listen: SocketAddr,
+    /// `/live`, `/ready`, `/metrics`.
+    pub admin: SocketAddr,
+    /// How workers reach this very instance; no slash at its end.
+    pub attach_url: String,
+    /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
+    pub trusted_edges: Vec<IpNet>,
+    /// The region's message bus.
+    pub nats: Nats,
+    /// Bounds.
+    pub limits: Limits,
+    /// How to stop.
+    pub stop: Stop,
+    /// What is deployed here.
+    pub functions: Vec<Function>,
+    /// Who may call.
+    pub keys: Vec<Key>,
+}
+
+/// The region's message bus.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// `nats://host:port`, or several, separated by commas.
+    pub url: String,
+    /// How to log in.
+    pub auth: NatsAuth,
+}
+
+/// How to log in to NATS.
+#[derive(Clone)]
+pub enum NatsAuth {
+    /// No log-in.
+    None,
+    /// A `.creds` file: JWT and nkey seed.
+    CredentialsFile(PathBuf),
+    /// User and password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Calls accepted and not finished.
+    pub waiting: usize,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    /// How long `/health` says draining before new calls are refused.
+    pub notice: Duration,
+    /// How long running calls may take after that.
+    pub grace: Duration,
+}
+
+/// A deployed function; it has at least one version.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its id.
+    pub id: FunctionId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its versions.
+    pub versions: Vec<VersionId>,
+}
+
+/// An API key, as far as we know it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// What logs and the container call it.
+    pub name: Arc<str>,
+    /// SHA-256 of the key.
+    pub sha256: [u8; 32],
+    /// What it opens.
+    pub scope: Scope,
+}
+
+/// Which functions a key opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// These.
+    Only(HashSet<FunctionId>),
+}
+
+// === impl NatsAuth ===
+
+impl fmt::Debug for NatsAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::CredentialsFile(_) => "credentials file",
+            Self::Password { .. } => "password",
+        })
+    }
+}
+
+// === impl Settings ===
+
+impl TryFrom<file::File> for Settings {
+    type Error = RuleError;
+
+    fn try_from(file: file::File) -> Result<Self, RuleError> {
+        if !(1..=WAITING_MAX).contains(&file.limits.waiting) {
+            return Err(RuleError::new(
+                "limits.waiting",
+                format!("must be 1 to {WAITING_MAX}"),
+            ));
+        }
+        if file.listen == file.admin && file.listen.port() != 0 {
+            return Err(RuleError::new("admin", "must differ from `listen`"));
+        }
+        Ok(Self {
+            domain: domain(&file.domain)?,
+            attach_url: attach_url(&file.attach_url)?,
+            nats: nats(file.nats)?,
+            functions: functions(file.functions)?,
+            keys: keys(file.keys)?,
+            region: file.region,
+            listen: file.listen,
+            admin: file.admin,
+            trusted_edges: file.trusted_edges,
+            limits: Limits {
+                waiting: file.limits.waiting,
+            },
+            stop: Stop {
+                notice: file.stop.notice.into(),
+                grace: file.stop.grace.into(),
+            },
+        })
+    }
+}
+
+fn domain(text: &str) -> Result<String, RuleError> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if text.split('.').all(label) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(RuleError::new(
+            "domain",
+            "must be a host name such as invocation.example.com, without dots at its ends",
+        ))
+    }
+}
+
+fn attach_url(text: &str) -> Result<String, RuleError> {
+    let rule = || {
+        RuleError::new(
+            "attach_url",
+            "must be http://host:port of this very instance, without a path",
+        )
+    };
+    let url: http::Uri = text.parse().map_err(|_| rule())?;
+    let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/");
+    match url.authority() {
+        Some(authority) if plain && url.query().is_none() => Ok(format!("http://{authority}")),
+        _ => Err(rule()),
+    }
+}
+
+fn nats(nats: file::Nats) -> Result<Nats, RuleError> {
+    let known = |url: &str| url.starts_with("nats://") || url.starts_with("tls://");
+    if !nats.url.split(',').map(str::trim).all(known) {
+        return Err(RuleError::new("nats.url", "must be nats://host:port"));
+    }
+    let auth = match (nats.credentials_file, nats.user, nats.password) {
+        (None, None, None) => NatsAuth::None,
+        (Some(path), None, None) => NatsAuth::CredentialsFile(path),
+        (None, Some(user), Some(password)) => NatsAuth::Password { user, password },
+        _ => {
+            return Err(RuleError::new(
+                "nats",
+                "give either `credentials_file`, or both `user` and `password`, or none of them",
+            ));
+        }
+    };
+    Ok(Nats {
+        url: nats.url,
+        auth,
+    })
+}
+
+fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
+    let mut ids = HashSet::new();
+    let mut versions = HashSet::new();
+    for (n, function) in written.iter().enumerate() {
+        if !ids.insert(function.id) {
+            return Err(RuleError::new(
+                format!("functions[{n}].id"),
+                "is given twice",
+            ));
+        }
+        let fresh = function.versions.iter().all(|&v| versions.insert(v));
+        if function.versions.is_empty() || !fresh {
+            return Err(RuleError::new(
+                format!("functions[{n}].versions"),
+                "must name at least one version, each only once",
+            ));
+        }
+    }
+    Ok(written
+        .into_iter()
+        .map(|f| Function {
+            id: f.id,
+            name: f.name,
+            versions: f.versions,
+        })
+        .collect())
+}
+
+fn keys(written: Vec<file::Key>) -> Result<Vec<Key>, RuleError> {
+    let mut hashes = HashSet::new();
+    let mut keys = Vec::with_capacity(written.len());
+    for (n, key) in written.into_iter().enumerate() {
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(&key.sha256, &mut sha256).map_err(|_| {
+            RuleError::new(
+                format!("keys[{n}].sha256"),
+                "must be 64 hexadecimal digits: the SHA-256 of the key, never the key itself",
+            )
+        })?;
+        if !hashes.insert(sha256) {
+            return Err(RuleError::new(
+                format!("keys[{n}].sha256"),
+                "is given twice",
+            ));
+        }
+        keys.push(Key {
+            scope: scope(&key.functions)
+                .map_err(|rule| RuleError::new(format!("keys[{n}].functions"), rule))?,
+            name: name(&key.name)
+                .ok_or_else(|| RuleError::new(format!("keys[{n}].name"), "must be visible ASCII"))?
+                .into(),
+            sha256,
+        });
+    }
+    Ok(keys)
+}
+
+/// The name travels as a header value to the container.
+fn name(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')).then_some(text)
+}
+
+fn scope(written: &[String]) -> Result<Scope, String> {
+    if written.iter().any(|f| f == "*") {
+        return Ok(Scope::All);
+    }
+    written
+        .iter()
+        .map(|id| id.parse::<FunctionId>().map_err(|e| e.to_string()))
+        .collect::<Result<_, _>>()
+        .map(Scope::Only)
+}

@@ -1,0 +1,92 @@
+use std::time::Duration;
+
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../../config/invocation.toml");
+
+fn check(text: &str) -> Result<Settings, String> {
+    parse::<file::File, Settings>("invocation.toml", text).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_shipped_file_is_valid_and_shows_every_default() {
+    let shipped = check(SHIPPED).expect("valid");
+    assert_eq!(shipped.limits.waiting, 10_000);
+    assert_eq!(shipped.stop.notice, Duration::from_secs(1));
+    assert_eq!(shipped.stop.grace, Duration::from_secs(3600));
+    assert_eq!(shipped.attach_url, "http://127.0.0.1:8080");
+    assert_eq!(shipped.keys[0].scope, Scope::All);
+    let without = check(
+        &SHIPPED
+            .replace("waiting = 10000", "")
+            .replace("notice = \"1s\"", "")
+            .replace("grace = \"1h\"", ""),
+    )
+    .expect("valid");
+    assert_eq!(without.limits.waiting, shipped.limits.waiting);
+    assert_eq!(without.stop.notice, shipped.stop.notice);
+    assert_eq!(without.stop.grace, shipped.stop.grace);
+}
+
+#[test]
+fn a_broken_rule_names_its_key() {
+    for (from, to, key) in [
+        ("waiting = 10000", "waiting = 0", "limits.waiting"),
+        (
+            "domain = \"invocation.localhost\"",
+            "domain = \".x\"",
+            "domain",
+        ),
+        (
+            "attach_url = \"http://127.0.0.1:8080\"",
+            "attach_url = \"https://127.0.0.1:8080\"",
+            "attach_url",
+        ),
+        (
+            "attach_url = \"http://127.0.0.1:8080\"",
+            "attach_url = \"http://127.0.0.1:8080/x\"",
+            "attach_url",
+        ),
+        (
+            "url = \"nats://127.0.0.1:4222\"",
+            "url = \"127.0.0.1:4222\"",
+            "nats.url",
+        ),
+        (
+            "url = \"nats://127.0.0.1:4222\"",
+            "url = \"nats://127.0.0.1:4222\"\nuser = \"x\"",
+            "nats",
+        ),
+        (
+            "functions = [\"*\"]",
+            "functions = [\"echo\"]",
+            "keys[0].functions",
+        ),
+        ("sha256 = \"", "sha256 = \"0", "keys[0].sha256"),
+        (
+            "listen = \"127.0.0.1:8080\"",
+            "listen = \"127.0.0.1:9902\"",
+            "admin",
+        ),
+    ] {
+        assert!(SHIPPED.contains(from), "{from}");
+        let error = check(&SHIPPED.replace(from, to)).expect_err(to);
+        assert!(error.contains(&format!("key `{key}`")), "{to}: {error}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    let error = check(&format!("made_up = 1\n{SHIPPED}")).expect_err("unknown");
+    assert!(error.contains("made_up"), "{error}");
+}
+
+#[test]
+fn passwords_are_not_printed() {
+    let text = SHIPPED.replace(
+        "url = \"nats://127.0.0.1:4222\"",
+        "url = \"nats://127.0.0.1:4222\"\nuser = \"x\"\npassword = \"hunter2\"",
+    );
+    let settings = check(&text).expect("valid");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}

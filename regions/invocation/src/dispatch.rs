@@ -1,0 +1,88 @@
+//! Puts calls on the region's work queues (JetStream) and takes them back when they are cancelled.
+//!
+//! Every wait on NATS here is timed, and nothing on the request path waits for a lock that is held over I/O. Knows
+//! nothing of HTTP or of who waits for the answer. `front/invoke.rs` publishes, `attach/desk.rs` cancels, `service.rs`
+//! runs the two background tasks.
+
+mod cancel;
+mod catalog;
+mod link;
+mod publish;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use frontdoor_protocol::names::RegionName;
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+pub(crate) use cancel::{Cancel, Cancels, send_all as send_cancels};
+pub(crate) use catalog::{Catalog, Unknown, Version};
+pub use link::LinkError;
+pub(crate) use link::{Link, LinkState};
+pub(crate) use publish::Fault;
+pub use stream::StreamError;
+
+/// How many streams are made at once after a (re)connect.
+const STREAMS_AT_ONCE: usize = 16;
+/// Pause before streams are tried again: long enough not to press a server that just came up.
+const STREAMS_AGAIN: Duration = Duration::from_millis(500);
+
+/// The region's queues.
+pub(crate) struct Dispatch {
+    pub(crate) region: RegionName,
+    pub(crate) catalog: Catalog,
+    pub(crate) link: Link,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+// === impl Dispatch ===
+
+impl Dispatch {
+    /// Follows the connection: checks each new server, makes sure of all streams, then calls it up.
+    ///
+    /// Runs until `stop`. A stream that differs is an error for people to read; the other versions go on.
+    pub(crate) async fn follow_link(&self, stop: CancellationToken) {
+        let mut states = self.link.states();
+        loop {
+            self.metrics
+                .nats_up
+                .set(if self.link.is_up() { 1.0 } else { 0.0 });
+            let state = *states.borrow_and_update();
+            if state == LinkState::Connected && self.link.check_server().is_ok() {
+                match self.ensure_all().await {
+                    Ok(()) => self.link.set_up(),
+                    Err(error @ StreamError::Differs { .. }) => {
+                        tracing::error!(%error, "a work queue cannot be used");
+                        self.link.set_up();
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "work queues are not ready; trying again");
+                        tokio::select! {
+                            () = tokio::time::sleep(STREAMS_AGAIN) => continue,
+                            () = stop.cancelled() => return,
+                        }
+                    }
+                }
+                continue;
+            }
+            tokio::select! {
+                changed = states.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Makes sure of the streams of all versions; the first failure is told, the others are tried all the same.
+    pub(crate) async fn ensure_all(&self) -> Result<(), StreamError> {
+        let versions: Vec<Arc<Version>> = self.catalog.versions().map(Arc::clone).collect();
+        futures_util::stream::iter(versions)
+            .map(|version| async move { stream::ensure(&self.link, &self.region, &version).await })
+            .buffer_unordered(STREAMS_AT_ONCE)
+            .fold(Ok(()), async |all, one| all.and(one))
+            .await
+    }
+}

@@ -1,0 +1,154 @@
+//! What is deployed in this region, and which version a call gets.
+//!
+//! Made once from the configuration. The names that NATS knows a version by are spelled here once, not per call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_protocol::report::FunctionReport;
+use frontdoor_protocol::subject;
+use frontdoor_protocol::target::Target;
+
+use crate::config::Function;
+use crate::pending::Manners;
+
+/// One deployed version.
+pub(crate) struct Version {
+    pub(crate) function: FunctionId,
+    pub(crate) id: VersionId,
+    /// Its work queue.
+    pub(crate) stream: String,
+    /// The consumer its workers share.
+    pub(crate) consumer: String,
+    /// Where its cancellations go.
+    pub(crate) cancel: String,
+    /// Whether a worker was seen that runs calls before it attaches. Stays so: its like may be there still.
+    late: AtomicBool,
+    /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
+    pub(super) created: AtomicU64,
+    pub(super) creating: tokio::sync::Mutex<()>,
+}
+
+/// All deployed versions.
+pub(crate) struct Catalog(HashMap<FunctionId, Vec<Arc<Version>>>);
+
+/// What a call asks for and the region does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// The function.
+    Function,
+    /// The version of a function that is here.
+    Version,
+}
+
+// === impl Version ===
+
+impl Version {
+    fn new(region: &RegionName, function: FunctionId, id: VersionId) -> Self {
+        Self {
+            function,
+            id,
+            stream: subject::work_stream(region, id),
+            consumer: subject::work_consumer(region, id),
+            cancel: subject::cancel(id),
+            late: AtomicBool::new(false),
+            created: AtomicU64::new(0),
+            creating: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// How its workers attach, as far as it was seen.
+    pub(crate) fn manners(&self) -> Manners {
+        if self.late.load(Ordering::Relaxed) {
+            Manners::Late
+        } else {
+            Manners::Claiming
+        }
+    }
+
+    /// Remembers a worker that attached late.
+    pub(crate) fn saw_late_worker(&self) {
+        if !self.late.swap(true, Ordering::Relaxed) {
+            tracing::info!(version = %self.id, "workers attach late: unanswered calls count as started");
+        }
+    }
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// From the configuration, which has at least one version per function.
+    pub(crate) fn new(region: &RegionName, functions: &[Function]) -> Self {
+        let versions = |f: &Function| {
+            f.versions
+                .iter()
+                .map(|&id| Arc::new(Version::new(region, f.id, id)))
+                .collect()
+        };
+        Self(functions.iter().map(|f| (f.id, versions(f))).collect())
+    }
+
+    /// The version a call gets: the one it names, or any, evenly by `seed`.
+    pub(crate) fn pick(&self, target: &Target, seed: u64) -> Result<&Arc<Version>, Unknown> {
+        let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
+        match target.version {
+            Some(id) => versions.iter().find(|v| v.id == id).ok_or(Unknown::Version),
+            None => {
+                let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
+                let index = usize::try_from(seed % count).unwrap_or_default();
+                versions.get(index).ok_or(Unknown::Version)
+            }
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.0.values().flatten()
+    }
+
+    /// All of them, as reports list them.
+    pub(crate) fn reported(&self) -> Vec<FunctionReport> {
+        self.versions()
+            .map(|v| FunctionReport {
+                function: v.function,
+                version: v.id,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const F: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
+    const A: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+    const B: &str = "8f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+
+    #[test]
+    fn a_version_is_named_or_drawn() {
+        let catalog = Catalog::new(
+            &"us-east".parse().expect("valid"),
+            &[Function {
+                id: F.parse().expect("valid"),
+                name: "echo".into(),
+                versions: vec![A.parse().expect("valid"), B.parse().expect("valid")],
+            }],
+        );
+        let check = |function: &str, version: Option<&str>, seed| {
+            let target = Target {
+                function: function.parse().expect("valid"),
+                version: version.map(|v| v.parse().expect("valid")),
+            };
+            catalog.pick(&target, seed).map(|v| v.id.to_string())
+        };
+        assert_eq!(check(F, None, 0).as_deref(), Ok(A));
+        assert_eq!(check(F, None, 7).as_deref(), Ok(B));
+        assert_eq!(check(F, Some(B), 0).as_deref(), Ok(B));
+        assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
+        assert_eq!(check(A, None, 0), Err(Unknown::Function));
+        assert_eq!(catalog.reported().len(), 2);
+    }
+}

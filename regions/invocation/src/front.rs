@@ -1,0 +1,107 @@
+//! The HTTP front of the region: which request is a call, which a worker's attach, which a health check.
+//!
+//! Callers and workers share one port. Answers that are not calls are made here; a call is `front/invoke.rs`, start to
+//! end. The port itself, connections and protocols are `front/listener.rs`.
+
+mod intake;
+mod invoke;
+mod item;
+mod listener;
+mod wait;
+
+use std::sync::Arc;
+
+use frontdoor_protocol::attach::PATH as ATTACH;
+use frontdoor_protocol::headers;
+use frontdoor_protocol::target::{self, TargetError};
+use http::header::{HOST, HeaderValue};
+use http::{HeaderName, Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::attach;
+use crate::attach::body::Body;
+use crate::attach::desk::Desk;
+use crate::auth::Keys;
+use crate::dispatch::Dispatch;
+use crate::metrics::Metrics;
+use crate::phase::Phases;
+use crate::respond::{self, Refusal};
+
+pub(crate) use listener::{Listener, Tokens};
+
+/// Where health checks go; a path of that name under a function's host is the function's.
+const HEALTH: &str = "/health";
+
+/// What serving a request takes; shared by all connections.
+pub(crate) struct Front {
+    pub(crate) domain: String,
+    pub(crate) attach_url: String,
+    pub(crate) region: HeaderValue,
+    pub(crate) keys: Keys,
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) phases: Arc<Phases>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Whether it is an edge whose word counts.
+    pub(crate) trusted: bool,
+}
+
+// === impl Front ===
+
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let host = authority(&request);
+        let path = request.uri().path();
+        if path == ATTACH && target::from_host(host, &self.domain).is_none() {
+            return attach::serve(&self.desk, &self.metrics, request).await;
+        }
+        let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
+        let target = target::read(
+            host,
+            &self.domain,
+            header(headers::FUNCTION_ID),
+            header(headers::FUNCTION_VERSION_ID),
+        );
+        match target {
+            Ok(target) => self.invoke(peer, request, target).await,
+            Err(TargetError::Unknown { .. })
+                if path == HEALTH && request.method() == Method::GET =>
+            {
+                respond::health(&self.region, self.fault().as_ref()).map(Body::full)
+            }
+            Err(error) => self.refuse(
+                &self.stamp(peer, request.headers()),
+                &Refusal::Target(error),
+            ),
+        }
+    }
+
+    /// Why this instance should get no calls now, if it should not.
+    pub(crate) fn fault(&self) -> Option<Refusal> {
+        if self.phases.is_leaving() {
+            Some(Refusal::Draining)
+        } else if !self.dispatch.link.is_up() {
+            Some(Refusal::BusLost(headers::Execution::NotStarted))
+        } else {
+            None
+        }
+    }
+}
+
+/// Whom the request asks for: `:authority`, the request target's host, or `Host`.
+fn authority<B>(request: &Request<B>) -> &str {
+    match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    }
+}

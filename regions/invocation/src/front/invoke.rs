@@ -1,0 +1,195 @@
+//! One call, start to end: who asks for what, may they, is there room, hand it to a worker, pass the answer on.
+//!
+//! Reads like the list of these steps; each is a function elsewhere. If the caller leaves, hyper drops the future or the
+//! response body, and with it the `Call`, which ends everything in order.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use frontdoor_protocol::attach::ResponseHead;
+use frontdoor_protocol::headers::{self, Execution};
+use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::target::Target;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::item::{self, Facts};
+use super::{Front, Peer, intake, wait};
+use crate::attach::body::Body;
+use crate::attach::desk::{Arrival, Call};
+use crate::attach::{HeadFault, Relay, read_head};
+use crate::dispatch::Unknown;
+use crate::metrics::Metrics;
+use crate::pending::Event;
+use crate::respond::{self, Outcome, Refusal, Stamp};
+
+/// Counts a caller that left before there was an answer: hyper drops our future then, and this with it.
+struct Unanswered<'a>(Option<&'a Metrics>);
+
+// === impl Front ===
+
+impl Front {
+    /// Serves one call.
+    pub(super) async fn invoke(
+        &self,
+        peer: Peer,
+        request: Request<Incoming>,
+        target: Target,
+    ) -> Response<Body> {
+        let stamp = self.stamp(peer, request.headers());
+        let mut unanswered = Unanswered(Some(&self.metrics));
+        let answer = self.call(&stamp, peer, request, target).await;
+        unanswered.0 = None;
+        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+    }
+
+    async fn call(
+        &self,
+        stamp: &Stamp,
+        peer: Peer,
+        request: Request<Incoming>,
+        target: Target,
+    ) -> Result<Response<Body>, Refusal> {
+        let began = Instant::now();
+        let now = unix_now();
+        let (request, body) = {
+            let authority = super::authority(&request).to_owned();
+            let (head, body) = request.into_parts();
+            (Facts { head, authority }, body)
+        };
+        let headers = &request.head.headers;
+        let caller = self
+            .keys
+            .judge(headers.get(AUTHORIZATION), target.function)
+            .map_err(Refusal::Denied)?;
+        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
+        let deadline = began + patience;
+        let version = self
+            .dispatch
+            .catalog
+            .pick(&target, rand::random())
+            .map_err(|unknown| match unknown {
+                Unknown::Function => Refusal::UnknownFunction,
+                Unknown::Version => Refusal::UnknownVersion,
+            })?;
+        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
+        // After the place is taken, so that a drain which does not see this call is seen by it.
+        if self.phases.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if !self.dispatch.link.is_up() {
+            return Err(Refusal::BusLost(Execution::NotStarted));
+        }
+        let mut work = item::work(stamp.id, &caller, &request, &self.dispatch.region, now)?;
+        let intake = tokio::time::timeout_at(deadline, intake::take(body))
+            .await
+            .map_err(|_| Refusal::TooLate {
+                waited: patience,
+                execution: Execution::NotStarted,
+            })?
+            .map_err(|_| Refusal::BodyBroken)?;
+        let (mut call, arrival) = place.seat(stamp.id, Arc::clone(version), intake.rest);
+        work.request_body = Some(intake.inline);
+        work.stateless_config = Some(item::attach(
+            &self.attach_url,
+            call.answer_token(),
+            call.fetch_token(),
+        ));
+        let deadline_unix_ms = item::unix_ms(now + patience);
+        let wait = wait::Wait {
+            dispatch: &self.dispatch,
+            call: &mut call,
+            arrival,
+            deadline,
+            patience,
+        };
+        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, &work).await?;
+        drop(work);
+        let (head, first) =
+            match tokio::time::timeout_at(deadline, read_head(&mut arrival.stream)).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
+                Err(_) => return Err(wait::too_late(&call, patience)),
+            };
+        let _ = call.apply(Event::HeadArrived);
+        self.metrics
+            .first_byte
+            .observe(began.elapsed().as_secs_f64());
+        tracing::debug!(id = %stamp.id, status = head.status.as_u16(), "answered");
+        let method = &request.head.method;
+        Ok(self.relay(stamp, method, head, first, arrival, call))
+    }
+
+    fn relay(
+        &self,
+        stamp: &Stamp,
+        method: &Method,
+        head: ResponseHead,
+        first: Option<bytes::Bytes>,
+        arrival: Arrival,
+        call: Call,
+    ) -> Response<Body> {
+        let claimed = arrival.claimed;
+        let metrics = Arc::clone(&self.metrics);
+        let relay = Relay::new(method, &head, first, arrival, call, metrics);
+        respond::container(stamp, head, claimed).map(|()| Body::Relay(Box::new(relay)))
+    }
+
+    /// What every answer to this request carries. Only an edge may have named the call already.
+    pub(super) fn stamp(&self, peer: Peer, headers: &HeaderMap) -> Stamp {
+        let given = headers
+            .get(headers::REQUEST_ID)
+            .filter(|_| peer.trusted)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        Stamp {
+            region: self.region.clone(),
+            id: given.unwrap_or_else(|| {
+                let random = uuid::Builder::from_random_bytes(rand::random());
+                RequestId::from_uuid(random.into_uuid())
+            }),
+        }
+    }
+
+    /// Answers, counts and logs a refusal.
+    pub(super) fn refuse(&self, stamp: &Stamp, refusal: &Refusal) -> Response<Body> {
+        let outcome = refusal.outcome();
+        self.metrics.call(outcome);
+        let response = respond::refused(stamp, refusal);
+        tracing::info!(
+            id = %stamp.id,
+            status = response.status().as_u16(),
+            outcome = outcome.label(),
+            "not answered by a function"
+        );
+        response.map(Body::full)
+    }
+}
+
+// === impl Unanswered ===
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.0 {
+            metrics.call(Outcome::CallerLeft);
+        }
+    }
+}
+
+fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
+    let _ = call.apply(Event::WorkerLost);
+    let refusal = match &fault {
+        HeadFault::Lost => Refusal::WorkerLost,
+        HeadFault::Malformed(error) => Refusal::WorkerMalformed(error.clone()),
+    };
+    arrival.refuse(fault);
+    refusal
+}
+
+fn unix_now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}

@@ -1,0 +1,209 @@
+//! From a caller's request to a work item, and how long the caller waits (pure).
+//!
+//! Says which headers travel to the container and in what words. Never sees a credential past this point: the
+//! `authorization` header stays behind.
+
+use std::time::Duration;
+
+use frontdoor_protocol::envelope::{
+    ConnectionConfig, DIRECT_RESPONSE_LIMIT, Http1ProtocolConfig, StatelessConfig, StringKv,
+    Timestamp, WorkerInvokeFunctionRequest,
+};
+use frontdoor_protocol::headers::{
+    DISABLE_COMPATIBILITY, INVOCATION_REGION, OUR_PREFIX, POLL_SECONDS, REMAINING_MS, end_to_end,
+};
+use frontdoor_protocol::names::{RegionName, RequestId};
+use frontdoor_protocol::poll::{self, PollError};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderName, request};
+use uuid::Uuid;
+
+use crate::respond::Refusal;
+
+/// A request, without its body.
+pub(super) struct Facts {
+    pub(super) head: request::Parts,
+    /// Whom it asks for.
+    pub(super) authority: String,
+}
+
+/// How long the caller waits for the first byte: as it says, or less if an edge has used up some of it.
+pub(super) fn patience(headers: &HeaderMap, trusted: bool) -> Result<Duration, PollError> {
+    let asked = poll::read(headers.get(POLL_SECONDS).map(|value| value.as_bytes()))?;
+    let left = headers
+        .get(REMAINING_MS)
+        .filter(|_| trusted)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok())
+        .map(Duration::from_millis);
+    Ok(left.map_or(asked, |left| left.min(asked)))
+}
+
+/// The work item, still without body and attach tokens.
+pub(super) fn work(
+    id: RequestId,
+    caller: &str,
+    request: &Facts,
+    region: &RegionName,
+    now: Duration,
+) -> Result<WorkerInvokeFunctionRequest, Refusal> {
+    let path = request.head.uri.path_and_query();
+    Ok(WorkerInvokeFunctionRequest {
+        request_id: id.to_string(),
+        nca_id: caller.to_owned(),
+        subject: caller.to_owned(),
+        max_direct_response_size_bytes: DIRECT_RESPONSE_LIMIT,
+        request_time: Some(Timestamp {
+            seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(now.subsec_nanos()).unwrap_or(0),
+        }),
+        request_headers: travelling(request, region).map_err(Refusal::HeaderText)?,
+        request_method: request.head.method.to_string(),
+        request_path: path.map_or_else(|| "/".to_owned(), ToString::to_string),
+        ..WorkerInvokeFunctionRequest::default()
+    })
+}
+
+/// Where and with which tokens a worker attaches.
+pub(super) fn attach(url: &str, answer: Uuid, fetch: Option<Uuid>) -> StatelessConfig {
+    StatelessConfig {
+        connection_configs: vec![ConnectionConfig {
+            http1_config: Some(Http1ProtocolConfig {
+                proxy_uri: None,
+                target_uri: url.to_owned(),
+                response_authorization_token: answer.to_string(),
+                request_authorization_token: fetch.map(|token| token.to_string()),
+            }),
+        }],
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn unix_ms(since_epoch: Duration) -> u64 {
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The headers that go to the container, in the caller's order; fails with the first that is no text.
+fn travelling(request: &Facts, region: &RegionName) -> Result<Vec<StringKv>, HeaderName> {
+    let headers = &request.head.headers;
+    let mut travelling = Vec::with_capacity(headers.len() + 3);
+    let mut add = |key: &HeaderName, value: &str| {
+        travelling.push(StringKv {
+            key: key.as_str().to_owned(),
+            value: value.to_owned(),
+        });
+    };
+    if !headers.contains_key(HOST) {
+        add(&HOST, &request.authority);
+    }
+    for (name, value) in end_to_end(headers) {
+        let ours = name.as_str().starts_with(OUR_PREFIX)
+            || [&AUTHORIZATION, &INVOCATION_REGION, &DISABLE_COMPATIBILITY].contains(&name);
+        if !ours {
+            let text = std::str::from_utf8(value.as_bytes()).map_err(|_| name.clone())?;
+            add(name, text);
+        }
+    }
+    add(&INVOCATION_REGION, region.as_str());
+    add(&DISABLE_COMPATIBILITY, "true");
+    Ok(travelling)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+
+    use super::*;
+
+    const ID: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+
+    fn facts(uri: &str, headers: &[(&'static str, &[u8])]) -> Facts {
+        let (mut head, ()) = Request::post(uri).body(()).expect("valid").into_parts();
+        for (name, value) in headers {
+            let value = HeaderValue::from_bytes(value).expect("valid");
+            head.headers.append(*name, value);
+        }
+        Facts {
+            head,
+            authority: "f.invocation.localhost".into(),
+        }
+    }
+
+    fn build(facts: &Facts) -> Result<WorkerInvokeFunctionRequest, Refusal> {
+        work(
+            ID.parse().expect("valid"),
+            "local",
+            facts,
+            &"us-east".parse().expect("valid"),
+            Duration::from_millis(1_500),
+        )
+    }
+
+    #[test]
+    fn what_travels_to_the_container() {
+        let item = build(&facts(
+            "/v1/echo?a=1&b=%20",
+            &[
+                ("x-a", b"1"),
+                ("authorization", b"Bearer secret"),
+                ("connection", b"x-hop"),
+                ("x-hop", b"1"),
+                ("frontdoor-remaining-ms", b"5"),
+                ("nvcf-invocation-region", b"elsewhere"),
+                ("x-b", "grüße".as_bytes()),
+                ("x-a", b"2"),
+            ],
+        ))
+        .expect("valid");
+        let headers: Vec<_> = item
+            .request_headers
+            .iter()
+            .map(|h| format!("{}: {}", h.key, h.value))
+            .collect();
+        assert_eq!(
+            headers,
+            [
+                "host: f.invocation.localhost",
+                "x-a: 1",
+                "x-a: 2",
+                "x-b: grüße",
+                "nvcf-invocation-region: us-east",
+                "nvcf-feature-disable-worker-compatibility: true",
+            ]
+        );
+        assert_eq!(item.request_path, "/v1/echo?a=1&b=%20");
+        assert_eq!(item.request_method, "POST");
+        assert_eq!(
+            (item.nca_id.as_str(), item.subject.as_str()),
+            ("local", "local")
+        );
+        let time = item.request_time.expect("set");
+        assert_eq!((time.seconds, time.nanos), (1, 500_000_000));
+    }
+
+    #[test]
+    fn the_host_given_is_kept_and_binary_values_are_refused() {
+        let item = build(&facts("/", &[("host", b"given")])).expect("valid");
+        assert_eq!(item.request_headers[0].value, "given");
+        let refused = build(&facts("/", &[("x-bin", b"\xff\xfe")]));
+        assert!(matches!(refused, Err(Refusal::HeaderText(name)) if name == "x-bin"));
+    }
+
+    #[test]
+    fn only_an_edge_may_shorten_the_wait() {
+        let check = |poll: &'static str, left: Option<&'static str>, trusted| {
+            let mut headers = HeaderMap::new();
+            headers.insert(POLL_SECONDS, HeaderValue::from_static(poll));
+            if let Some(left) = left {
+                headers.insert(REMAINING_MS, HeaderValue::from_static(left));
+            }
+            patience(&headers, trusted).map(|p| p.as_millis())
+        };
+        assert_eq!(check("5", None, true), Ok(5_000));
+        assert_eq!(check("5", Some("250"), true), Ok(250));
+        assert_eq!(check("5", Some("250"), false), Ok(5_000));
+        assert_eq!(check("5", Some("9000"), true), Ok(5_000));
+        assert_eq!(check("5", Some("x"), true), Ok(5_000));
+        assert_eq!(check("x", Some("250"), true), Err(PollError));
+    }
+}

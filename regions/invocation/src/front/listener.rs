@@ -1,0 +1,191 @@
+//! The port: accepts connections, serves HTTP/1.1 and HTTP/2 (prior knowledge) on each, closes them in order.
+//!
+//! Every task, hyper's per-stream ones too, runs in one tracker that `stop.rs` waits for. Limits and timeouts of the
+//! protocols stand here. Knows nothing of what a request means.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Front, Peer};
+
+/// Connections the kernel may hold for us.
+const BACKLOG: u32 = 1024;
+/// Connections open at once. Edges and workers multiplex; only NVIDIA's workers open one per running call.
+const CONNECTIONS: usize = 16 * 1024;
+/// HTTP/2 streams per connection: an edge sends all of its calls for a region over a few connections.
+const STREAMS: u32 = 4096;
+/// HTTP/2 credit per stream: 40 ms away this still allows 25 MiB/s for one upload.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// HTTP/2 credit per connection. It is shared, so it must outlast hundreds of streams whose reader is slow, or one slow
+/// caller would hold up all others of the same worker.
+const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
+/// The largest HTTP/2 header list; HTTP/1.1 heads are bounded by hyper's buffer (about 400 KiB).
+const HEADER_LIST: u32 = 64 * 1024;
+/// Streams reset by the peer before we saw them: callers of an edge leaving in a wave must not cost the connection.
+const RESETS: usize = 4096;
+/// PING a silent HTTP/2 peer this often …
+const PING: Duration = Duration::from_secs(10);
+/// … and drop it after this long without an answer: a frozen worker or edge then ends its calls.
+const PONG: Duration = Duration::from_secs(10);
+/// hyper counts the idle time between two requests in it, and NVIDIA's workers keep idle connections for 5 minutes and
+/// do not repeat a POST that meets a closing one. Slow heads are the edge's to defend against.
+const HEAD_READ: Duration = Duration::from_secs(330);
+/// Pause after a failed accept (out of file descriptors): some connections end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What ends connections, in this order.
+#[derive(Clone, Default)]
+pub(crate) struct Tokens {
+    /// No new connections; open ones end after their running requests.
+    pub(crate) close: CancellationToken,
+    /// Connections end now.
+    pub(crate) cut: CancellationToken,
+}
+
+/// A bound port.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    trusted: Vec<IpNet>,
+}
+
+/// Runs hyper's tasks in our tracker.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Binds the port. Peers in `trusted` are edges.
+    pub(crate) fn bind(address: SocketAddr, trusted: Vec<IpNet>) -> io::Result<Self> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self {
+            socket: socket.listen(BACKLOG)?,
+            trusted,
+        })
+    }
+
+    /// Accepts until told to close.
+    pub(crate) async fn accept(self, front: Arc<Front>, tasks: TaskTracker, tokens: Tokens) {
+        let builder = Arc::new(builder(&tasks));
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await;
+                (permit, self.socket.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                () = tokens.close.cancelled() => return,
+                next = next => next,
+            };
+            match (permit, accepted) {
+                (Ok(permit), Ok((stream, from))) => {
+                    let peer = self.peer(from.ip());
+                    let serve = serve(
+                        Arc::clone(&front),
+                        Arc::clone(&builder),
+                        stream,
+                        peer,
+                        permit,
+                        tokens.clone(),
+                    );
+                    tasks.spawn(serve);
+                }
+                (_, Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                // Nobody closes the semaphore.
+                (Err(_), _) => return,
+            }
+        }
+    }
+
+    fn peer(&self, ip: IpAddr) -> Peer {
+        let ip = ip.to_canonical();
+        Peer {
+            trusted: self.trusted.iter().any(|net| net.contains(&ip)),
+        }
+    }
+}
+
+fn builder(tasks: &TaskTracker) -> auto::Builder<Tracked> {
+    let mut builder = auto::Builder::new(Tracked(tasks.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    front: Arc<Front>,
+    builder: Arc<auto::Builder<Tracked>>,
+    stream: TcpStream,
+    peer: Peer,
+    _permit: OwnedSemaphorePermit,
+    tokens: Tokens,
+) {
+    let connections = front.metrics.connections.clone();
+    connections.inc();
+    // Without it small answers wait for the peer's delayed ack; a socket that refuses is gone anyway.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = tokens.close.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = tokens.cut.cancelled() => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended with an error");
+    }
+    connections.dec();
+}

@@ -1,0 +1,102 @@
+//! The wait of an accepted call for a worker: publish and listen at once, until one comes or the call must end.
+//!
+//! However it ends without a worker, the call is first made impossible to claim; what that met decides what may be said
+//! about its execution. Used by `front/invoke.rs` alone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
+use frontdoor_protocol::headers::Execution;
+use frontdoor_protocol::names::RequestId;
+use prost::Message as _;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::attach::desk::{Arrival, Call};
+use crate::dispatch::{Dispatch, Fault, LinkState};
+use crate::pending::Event;
+use crate::respond::Refusal;
+
+/// A call that waits.
+pub(super) struct Wait<'a> {
+    pub(super) dispatch: &'a Dispatch,
+    pub(super) call: &'a mut Call,
+    pub(super) arrival: oneshot::Receiver<Arrival>,
+    pub(super) deadline: Instant,
+    /// How long the caller waits in all, for the words of a refusal.
+    pub(super) patience: Duration,
+}
+
+// === impl Wait ===
+
+impl Wait<'_> {
+    /// Publishes the work item and waits for the worker that takes it.
+    pub(super) async fn worker(
+        self,
+        id: RequestId,
+        deadline_unix_ms: u64,
+        work: &WorkerInvokeFunctionRequest,
+    ) -> Result<Arrival, Refusal> {
+        let Self {
+            dispatch,
+            call,
+            mut arrival,
+            deadline,
+            patience,
+        } = self;
+        let item = Bytes::from(work.encode_to_vec());
+        call.set_in_queue(true);
+        let version = std::sync::Arc::clone(call.version());
+        let mut publish = std::pin::pin!(dispatch.publish(&version, id, deadline_unix_ms, item));
+        let mut link = dispatch.link.states();
+        let mut lost = std::pin::pin!(link.wait_for(|state| *state != LinkState::Up));
+        let mut publishing = true;
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                biased;
+                // The call holds the other end for as long as it is seated.
+                arrived = &mut arrival => return arrived.map_err(|_| Refusal::WorkerLost),
+                published = &mut publish, if publishing => {
+                    publishing = false;
+                    if let Err(fault) = published && let Some(refusal) = failed(call, &fault) {
+                        return Err(refusal);
+                    }
+                }
+                _ = &mut lost, if listening => {
+                    listening = false;
+                    // Moot if a worker has the call: its streams do not pass NATS.
+                    if let Ok(execution) = call.apply(Event::QueueFailed) {
+                        return Err(Refusal::BusLost(execution));
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => return Err(too_late(call, patience)),
+            }
+        }
+    }
+}
+
+/// Ends a call whose time is over.
+pub(super) fn too_late(call: &Call, waited: Duration) -> Refusal {
+    let execution = call
+        .apply(Event::DeadlinePassed)
+        .unwrap_or(Execution::Started);
+    Refusal::TooLate { waited, execution }
+}
+
+/// Ends a call that could not be queued, unless a worker has it all the same.
+fn failed(call: &mut Call, fault: &Fault) -> Option<Refusal> {
+    let execution = call.apply(Event::QueueFailed).ok()?;
+    // What is certainly not ours in the queue must not be purged.
+    call.set_in_queue(matches!(fault, Fault::Unknown(_)));
+    Some(match fault {
+        Fault::Full => Refusal::QueueFull,
+        Fault::Duplicate => Refusal::Duplicate,
+        Fault::TooLarge => Refusal::HeadTooLarge,
+        Fault::Unknown(reason) => {
+            tracing::warn!(reason, "a call could not be queued");
+            Refusal::PublishFailed(execution)
+        }
+    })
+}

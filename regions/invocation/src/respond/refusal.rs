@@ -1,0 +1,377 @@
+//! Everything the platform may have to refuse, and its status, words and truth about execution (pure).
+//!
+//! One table for callers, one for workers. Statuses are NVCF's where NVCF has one; read by `respond.rs` alone, made by
+//! `front` and `attach`.
+
+use std::time::Duration;
+
+use frontdoor_protocol::attach::HeadError;
+use frontdoor_protocol::headers::Execution;
+use frontdoor_protocol::poll::PollError;
+use frontdoor_protocol::target::TargetError;
+use http::StatusCode;
+
+use crate::auth::Denied;
+
+/// Why a caller gets an answer that no container made.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The request names no function, or two.
+    Target(TargetError),
+    /// The waiting time is malformed.
+    Poll(PollError),
+    /// A header's value cannot travel in a work item, which holds text.
+    HeaderText(http::HeaderName),
+    /// The request line and headers do not fit into a work item.
+    HeadTooLarge,
+    /// The caller may not call.
+    Denied(Denied),
+    /// The function is not deployed here.
+    UnknownFunction,
+    /// The function is, but not in this version.
+    UnknownVersion,
+    /// The request body broke off or was malformed.
+    BodyBroken,
+    /// As many calls as allowed are waiting.
+    Crowded,
+    /// The work queue of the version is full.
+    QueueFull,
+    /// This instance finishes what it has and takes nothing new.
+    Draining,
+    /// NATS is out of reach.
+    BusLost(Execution),
+    /// NATS did not take the call, or not in time.
+    PublishFailed(Execution),
+    /// A call with this id is queued or was a moment ago.
+    Duplicate,
+    /// No answer began within the caller's time.
+    TooLate {
+        /// How long that was.
+        waited: Duration,
+        /// Whether a worker may have begun.
+        execution: Execution,
+    },
+    /// The worker's stream broke before the head of the answer.
+    WorkerLost,
+    /// The worker sent what is no head of an answer.
+    WorkerMalformed(HeadError),
+}
+
+/// Why a worker may not attach.
+#[derive(Debug)]
+pub(crate) enum AttachRefusal {
+    /// Neither GET nor POST.
+    Method,
+    /// No token, or one that nobody waits with.
+    Unknown,
+    /// The call is over, or another worker has it.
+    Over,
+    /// We send the rest of a body as raw bytes only.
+    NotAcceptable,
+    /// The stream did not start with the head of an answer.
+    Malformed(HeadError),
+    /// The stream ended before the head of an answer was complete.
+    Truncated,
+}
+
+/// How a call ended, as metrics count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A container answered.
+    Answered,
+    /// The caller left before the answer was complete.
+    CallerLeft,
+    /// The answer broke off in the middle.
+    Broken,
+    /// The request was wrong (4xx other than the next two).
+    Rejected,
+    /// 401 or 403.
+    Denied,
+    /// 429.
+    Crowded,
+    /// 503 while stopping.
+    Draining,
+    /// 503: NATS.
+    Bus,
+    /// 504.
+    TooLate,
+    /// 502: the worker.
+    Worker,
+}
+
+/// A refusal in words and numbers.
+pub(super) struct Facts {
+    pub(super) status: StatusCode,
+    pub(super) slug: &'static str,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) execution: Execution,
+    pub(super) retry_after: Option<u64>,
+}
+
+/// Seconds after which a full region is worth another try: the time scale on which a queue drains.
+const RETRY_CROWDED: u64 = 1;
+/// Seconds after which a region without NATS is: reconnects take up to two.
+const RETRY_BUS: u64 = 2;
+/// Seconds after which another instance will have taken over from one that stops.
+const RETRY_DRAINING: u64 = 5;
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// How metrics count it.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Denied(_) => Outcome::Denied,
+            Self::Crowded | Self::QueueFull => Outcome::Crowded,
+            Self::Draining => Outcome::Draining,
+            Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
+            Self::TooLate { .. } => Outcome::TooLate,
+            Self::WorkerLost | Self::WorkerMalformed(_) => Outcome::Worker,
+            _ => Outcome::Rejected,
+        }
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        match self {
+            Self::Crowded | Self::QueueFull | Self::Draining | Self::BusLost(_) => self.busy(),
+            Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
+            Self::WorkerLost | Self::WorkerMalformed(_) | Self::Duplicate => self.broken(),
+            _ => self.wrong(),
+        }
+    }
+
+    /// What the caller did wrong; nothing began.
+    fn wrong(&self) -> Facts {
+        let (status, slug, title, detail) = match self {
+            Self::Target(error @ TargetError::Unknown { .. }) => (
+                StatusCode::NOT_FOUND,
+                "unknown-host",
+                "The host names no function",
+                error.to_string(),
+            ),
+            Self::Target(error) => bad("bad-target", error.to_string()),
+            Self::Poll(error) => bad("bad-poll-seconds", error.to_string()),
+            Self::HeaderText(name) => bad(
+                "bad-header",
+                format!("the value of header {name} is not UTF-8 text"),
+            ),
+            Self::BodyBroken => bad(
+                "bad-body",
+                "the request body broke off or was malformed".to_owned(),
+            ),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "The request's headers are too large",
+                "send less than 1 MiB of path and headers".to_owned(),
+            ),
+            Self::Denied(denied) => denied_facts(*denied),
+            Self::UnknownVersion => (
+                StatusCode::NOT_FOUND,
+                "unknown-version",
+                "No such version here",
+                "the function is deployed in this region, but not in the version asked for"
+                    .to_owned(),
+            ),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "unknown-function",
+                "No such function here",
+                "no function of this id is deployed in this region".to_owned(),
+            ),
+        };
+        Facts {
+            status,
+            slug,
+            title,
+            detail,
+            execution: Execution::NotStarted,
+            retry_after: None,
+        }
+    }
+
+    /// The region cannot take the call now.
+    fn busy(&self) -> Facts {
+        let (status, slug, title, detail, retry) = match self {
+            Self::Crowded => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-calls",
+                "Too many calls are waiting",
+                "this region holds as many unfinished calls as it may; try again later",
+                RETRY_CROWDED,
+            ),
+            Self::QueueFull => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "queue-full",
+                "The work queue is full",
+                "too many calls of this function version are queued; try again later",
+                RETRY_CROWDED,
+            ),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "draining",
+                "This instance is stopping",
+                "it finishes the calls it has and takes no new ones; try again",
+                RETRY_DRAINING,
+            ),
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "bus-lost",
+                "The region's message bus is out of reach",
+                "calls cannot be queued until the connection to NATS is back",
+                RETRY_BUS,
+            ),
+        };
+        Facts {
+            status,
+            slug,
+            title,
+            detail: detail.to_owned(),
+            execution: match self {
+                Self::BusLost(execution) => *execution,
+                _ => Execution::NotStarted,
+            },
+            retry_after: Some(retry),
+        }
+    }
+
+    /// The region took the call and did not get it answered.
+    fn unserved(&self) -> Facts {
+        match self {
+            Self::TooLate { waited, execution } => Facts {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                slug: match execution {
+                    Execution::NotStarted => "no-worker",
+                    Execution::Started => "no-answer",
+                },
+                title: "No answer within the time given",
+                detail: format!(
+                    "{} within {:.1} s; NVCF-POLL-SECONDS sets how long to wait, up to 3600",
+                    match execution {
+                        Execution::NotStarted => "no worker took the call",
+                        Execution::Started => "the function did not begin its answer",
+                    },
+                    waited.as_secs_f64()
+                ),
+                execution: *execution,
+                retry_after: None,
+            },
+            Self::PublishFailed(execution) => Facts {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                slug: "publish-failed",
+                title: "The call could not be queued",
+                detail: "the region's message bus did not take the call in time".to_owned(),
+                execution: *execution,
+                retry_after: Some(RETRY_BUS),
+            },
+            _ => self.broken(),
+        }
+    }
+
+    /// A worker had the call, or may have it.
+    fn broken(&self) -> Facts {
+        let (status, slug, title, detail) = match self {
+            Self::Duplicate => (
+                StatusCode::CONFLICT,
+                "duplicate-request-id",
+                "A call with this id is already here",
+                "give each call its own nvcf-reqid".to_owned(),
+            ),
+            Self::WorkerMalformed(error) => (
+                StatusCode::BAD_GATEWAY,
+                "worker-malformed",
+                "The worker's answer is malformed",
+                error.to_string(),
+            ),
+            _ => (
+                StatusCode::BAD_GATEWAY,
+                "worker-lost",
+                "The worker was lost",
+                "its connection ended before the function began its answer".to_owned(),
+            ),
+        };
+        Facts {
+            status,
+            slug,
+            title,
+            detail,
+            execution: Execution::Started,
+            retry_after: None,
+        }
+    }
+}
+
+type Words = (StatusCode, &'static str, &'static str, String);
+
+fn bad(slug: &'static str, detail: String) -> Words {
+    (
+        StatusCode::BAD_REQUEST,
+        slug,
+        "The request is malformed",
+        detail,
+    )
+}
+
+fn denied_facts(denied: Denied) -> Words {
+    let unauthorized = |detail: &str| {
+        (
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Not authenticated",
+            detail.to_owned(),
+        )
+    };
+    match denied {
+        Denied::Missing => unauthorized("send the header Authorization: Bearer <API key>"),
+        Denied::Malformed => {
+            unauthorized("the header Authorization must be of the form Bearer <API key>")
+        }
+        Denied::Unknown => unauthorized("the API key is not known here"),
+        Denied::Forbidden => (
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "Not allowed",
+            "the API key does not open this function".to_owned(),
+        ),
+    }
+}
+
+// === impl AttachRefusal ===
+
+impl AttachRefusal {
+    pub(super) fn facts(&self) -> Words {
+        match self {
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "bad-method",
+                "Only GET and POST attach",
+                "GET fetches the rest of a request, POST brings the answer".to_owned(),
+            ),
+            Self::Unknown => (
+                StatusCode::UNAUTHORIZED,
+                "unknown-token",
+                "Nobody waits with this token",
+                "the call was never here, is over, or the token was used before".to_owned(),
+            ),
+            Self::Over => (
+                StatusCode::GONE,
+                "call-over",
+                "The call is not to be had",
+                "it was cancelled, expired or answered, or another worker has it; do not run it"
+                    .to_owned(),
+            ),
+            Self::NotAcceptable => (
+                StatusCode::NOT_ACCEPTABLE,
+                "not-acceptable",
+                "Only raw bytes are served",
+                format!("accept {}", frontdoor_protocol::attach::OCTETS),
+            ),
+            Self::Malformed(error) => bad("bad-head", error.to_string()),
+            Self::Truncated => bad(
+                "bad-head",
+                "the stream ended before the head of an answer was complete".to_owned(),
+            ),
+        }
+    }
+}
