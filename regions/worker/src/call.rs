@@ -1,0 +1,142 @@
+//! The HTTP call into the function container.
+//!
+//! The request goes as the caller made it (`headers.rs` says what is added), the response comes back as the container
+//! made it: no redirect is followed, nothing is compressed or decompressed, nothing is buffered. There is no time
+//! limit here: how long a caller waits is the service's to say.
+
+mod headers;
+
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioTimer;
+
+use crate::body::Body;
+use crate::config::{self, Protocol};
+use crate::h2c::{CONNECT_TIMEOUT, Multiplexed, SendError, Tasks};
+
+pub(crate) use headers::{Identity, of_answer, of_request};
+
+/// Idle connections are closed before common servers close them (5 s), lest a call meets a closing one.
+const IDLE: Duration = Duration::from_secs(4);
+/// More headers than an attach stream may carry, so that the error is ours to word.
+const HEADERS_LIMIT: usize = 1024;
+
+/// The container beside this worker.
+#[derive(Debug)]
+pub(crate) struct Container {
+    authority: Authority,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Http1(Box<Client<HttpConnector, Body>>),
+    H2c(Multiplexed),
+}
+
+/// Why the container gave no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It provably never got the call.
+    #[error("the container cannot be reached: {0}")]
+    NotStarted(String),
+    /// It may have got the call.
+    #[error("the container gave no answer: {0}")]
+    Started(String),
+}
+
+// === impl Container ===
+
+impl Container {
+    pub(crate) fn new(settings: &config::Container, tasks: Tasks) -> Self {
+        let authority = settings.authority.clone();
+        let transport = match settings.protocol {
+            Protocol::Http1 => Transport::Http1(Box::new(pooled(tasks))),
+            Protocol::H2c => Transport::H2c(Multiplexed::new(authority.clone(), tasks)),
+        };
+        Self {
+            authority,
+            transport,
+        }
+    }
+
+    /// Makes a call and returns with the head of its response.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: PathAndQuery,
+        mut headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response<Incoming>, CallError> {
+        match &self.transport {
+            Transport::Http1(client) => {
+                let request = request(method, self.authority.clone(), path, headers, body);
+                client.request(request).await.map_err(|error| {
+                    let text = causes(&error);
+                    if error.is_connect() {
+                        CallError::NotStarted(text)
+                    } else {
+                        CallError::Started(text)
+                    }
+                })
+            }
+            Transport::H2c(connection) => {
+                // The caller's host travels as `:authority`; sending both could contradict (RFC 9113 §8.3.1).
+                let host = headers.remove(header::HOST);
+                let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+                let authority = host.unwrap_or_else(|| self.authority.clone());
+                let request = request(method, authority, path, headers, body);
+                connection.send(request).await.map_err(|error| match error {
+                    SendError::NotSent(..) => CallError::NotStarted(error.to_string()),
+                    SendError::Lost(_) => CallError::Started(causes(&error)),
+                })
+            }
+        }
+    }
+}
+
+fn pooled(tasks: Tasks) -> Client<HttpConnector, Body> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    Client::builder(tasks)
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http1_max_headers(HEADERS_LIMIT)
+        .build(connector)
+}
+
+fn request(
+    method: Method,
+    authority: Authority,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Request<Body> {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(path);
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    // Scheme, authority and path are all there, so the parts make a URI.
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    *request.headers_mut() = headers;
+    request
+}
+
+/// An error with its causes: hyper's own text is only the outermost.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,34 @@
+//! The worker's configuration: `load` reads the file, `file` is what is written there, `settings` what is meant.
+//!
+//! Nothing else of the crate reads a file of configuration or sees an unchecked value.
+
+mod file;
+mod settings;
+
+use std::path::Path;
+
+use frontdoor_protocol::config::{ConfigError, parse};
+
+pub use settings::{Auth, Container, Nats, Protocol, Settings};
+
+/// Reads and checks a file. Paths in it are relative to the folder it lies in.
+///
+/// # Errors
+/// If it cannot be read, is malformed, or breaks a rule.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        file: file.clone(),
+        source,
+    })?;
+    let mut settings: Settings = parse::<file::File, _>(&file, &text)?;
+    if let (Auth::CredentialsFile(credentials), Some(folder)) =
+        (&mut settings.nats.auth, path.parent())
+    {
+        *credentials = folder.join(&*credentials);
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The worker's TOML as written. Unknown keys are refused; values are checked in `settings.rs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_protocol::span::Span;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) region: RegionName,
+    pub(super) function: FunctionId,
+    pub(super) function_name: String,
+    pub(super) version: VersionId,
+    pub(super) admin: SocketAddr,
+    pub(super) slots: usize,
+    pub(super) nats: Nats,
+    pub(super) container: Container,
+    #[serde(default)]
+    pub(super) stop: Stop,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nats {
+    pub(super) url: String,
+    pub(super) credentials_file: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Container {
+    pub(super) url: String,
+    pub(super) health_path: Option<String>,
+    pub(super) protocol: Option<Protocol>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    Http1,
+    H2c,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stop {
+    pub(super) grace: Option<Span>,
+}

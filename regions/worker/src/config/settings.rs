@@ -1,0 +1,167 @@
+//! The worker's settings as meant: a value of these types obeys every rule.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use frontdoor_protocol::config::RuleError;
+use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use http::HeaderValue;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+
+use super::file;
+
+/// Running calls get this long at stop: as long as a caller may wait for an answer.
+const GRACE: Duration = Duration::from_secs(3600);
+/// Where most containers answer for their health.
+const HEALTH_PATH: &str = "/health";
+/// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.
+const MOST_SLOTS: usize = 10_000;
+
+/// How a worker is to run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose work queue is served.
+    pub region: RegionName,
+    /// The function.
+    pub function: FunctionId,
+    /// Its name, told to the container.
+    pub function_name: HeaderValue,
+    /// The version that the container runs.
+    pub version: VersionId,
+    /// Where `/live`, `/ready` and `/metrics` are served.
+    pub admin: SocketAddr,
+    /// How many calls at once; at least one.
+    pub slots: usize,
+    /// The region's NATS.
+    pub nats: Nats,
+    /// The function container.
+    pub container: Container,
+    /// How long running calls may take after the stop was asked for.
+    pub grace: Duration,
+}
+
+/// How to reach NATS.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// Its URL.
+    pub url: String,
+    /// Who the worker is there.
+    pub auth: Auth,
+}
+
+/// Who a part is towards NATS.
+#[derive(Clone)]
+pub enum Auth {
+    /// Nobody in particular.
+    None,
+    /// JWT and seed in a file.
+    CredentialsFile(PathBuf),
+    /// A user with a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password; `Debug` does not show it.
+        password: String,
+    },
+}
+
+/// How to reach the container.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Host and port.
+    pub authority: Authority,
+    /// Asked for health.
+    pub health_path: PathAndQuery,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What a container speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, a pool of connections.
+    Http1,
+    /// HTTP/2 without TLS, one connection.
+    H2c,
+}
+
+// === impl Auth ===
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::CredentialsFile(path) => write!(f, "credentials in {}", path.display()),
+            Self::Password { user, .. } => write!(f, "user {user}"),
+        }
+    }
+}
+
+// === impl Settings ===
+
+impl TryFrom<file::File> for Settings {
+    type Error = RuleError;
+
+    fn try_from(file: file::File) -> Result<Self, RuleError> {
+        if !(1..=MOST_SLOTS).contains(&file.slots) {
+            let rule = format!("must be from 1 to {MOST_SLOTS}");
+            return Err(RuleError::new("slots", rule));
+        }
+        let function_name = HeaderValue::from_str(&file.function_name)
+            .map_err(|_| RuleError::new("function_name", "must be visible ASCII characters"))?;
+        Ok(Self {
+            region: file.region,
+            function: file.function,
+            function_name,
+            version: file.version,
+            admin: file.admin,
+            slots: file.slots,
+            nats: Nats {
+                auth: auth(&file.nats)?,
+                url: file.nats.url,
+            },
+            container: container(file.container)?,
+            grace: file.stop.grace.map_or(GRACE, Duration::from),
+        })
+    }
+}
+
+fn auth(nats: &file::Nats) -> Result<Auth, RuleError> {
+    match (&nats.credentials_file, &nats.user, &nats.password) {
+        (None, None, None) => Ok(Auth::None),
+        (Some(path), None, None) => Ok(Auth::CredentialsFile(path.clone())),
+        (None, Some(user), Some(password)) => Ok(Auth::Password {
+            user: user.clone(),
+            password: password.clone(),
+        }),
+        _ => Err(RuleError::new(
+            "nats",
+            "takes either credentials_file, or user and password together, or none of them",
+        )),
+    }
+}
+
+fn container(written: file::Container) -> Result<Container, RuleError> {
+    let url_rule = || {
+        let rule = "must be http://host:port, without a path";
+        RuleError::new("container.url", rule)
+    };
+    let url = written.url.parse::<Uri>().map_err(|_| url_rule())?;
+    let plain = url.scheme() == Some(&Scheme::HTTP) && url.path() == "/" && url.query().is_none();
+    let authority = url.authority().filter(|_| plain).ok_or_else(url_rule)?;
+    let health_path = written.health_path.as_deref().unwrap_or(HEALTH_PATH);
+    let health_path = Some(health_path)
+        .filter(|path| path.starts_with('/'))
+        .and_then(|path| path.parse().ok())
+        .ok_or_else(|| RuleError::new("container.health_path", "must be a path like /health"))?;
+    Ok(Container {
+        authority: authority.clone(),
+        health_path,
+        protocol: match written.protocol {
+            None | Some(file::Protocol::Http1) => Protocol::Http1,
+            Some(file::Protocol::H2c) => Protocol::H2c,
+        },
+    })
+}

@@ -1,0 +1,140 @@
+//! One persistent HTTP/2 connection without TLS to one address, shared by any number of requests.
+//!
+//! Dialled when first needed and again after it broke; a request that provably never left is sent once more on a new
+//! connection, any other error is the caller's. Used towards invocation services and h2c containers.
+
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::body::Body;
+
+/// How long a dial may take.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A silent peer is asked for a sign of life this often, and given up after as long again.
+const PING: Duration = Duration::from_secs(10);
+/// Windows of a stream and of the connection: large bodies must not wait for the round trip.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// As much head as an attach stream may carry.
+const HEADERS_LIMIT: u32 = 512 * 1024;
+/// Streams that were reset at our side and may still receive frames; cancelled calls come in bursts.
+const RESET_STREAMS: usize = 1024;
+
+/// Lets hyper's own tasks be joined with ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Tasks(pub(crate) TaskTracker);
+
+/// A connection to one address.
+#[derive(Debug)]
+pub(crate) struct Multiplexed {
+    authority: Authority,
+    tasks: Tasks,
+    sender: Mutex<Option<SendRequest<Body>>>,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The request never left.
+    #[error("cannot connect to {0}: {1}")]
+    NotSent(Authority, String),
+    /// It may have arrived.
+    #[error("no response: {0}")]
+    Lost(#[source] hyper::Error),
+}
+
+// === impl Tasks ===
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+// === impl Multiplexed ===
+
+impl Multiplexed {
+    pub(crate) fn new(authority: Authority, tasks: Tasks) -> Self {
+        Self {
+            authority,
+            tasks,
+            sender: Mutex::new(None),
+        }
+    }
+
+    /// Sends a request. Its URI must be absolute: it becomes `:scheme`, `:authority` and `:path`.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, SendError> {
+        // The connection may have ended since it was last used, without our having noticed: hence twice.
+        for _ in 0..2 {
+            let mut sender = self.sender().await?;
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            match error.take_message() {
+                Some(unsent) => request = unsent,
+                None => return Err(SendError::Lost(error.into_error())),
+            }
+        }
+        Err(self.not_sent("the connection closes at once"))
+    }
+
+    /// The connection, dialled if need be; whoever comes meanwhile waits for the same dial.
+    async fn sender(&self) -> Result<SendRequest<Body>, SendError> {
+        let mut current = self.sender.lock().await;
+        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial()).await;
+        let sender = dialled.map_err(|_| self.not_sent("timed out"))??;
+        *current = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Body>, SendError> {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let address = (host, self.authority.port_u16().unwrap_or(80));
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| self.not_sent(error))?;
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = http2::Builder::new(self.tasks.clone())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADERS_LIMIT)
+            .max_concurrent_reset_streams(RESET_STREAMS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.not_sent(error))?;
+        let authority = self.authority.clone();
+        self.tasks.0.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%authority, %error, "connection ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    fn not_sent(&self, reason: impl ToString) -> SendError {
+        SendError::NotSent(self.authority.clone(), reason.to_string())
+    }
+}

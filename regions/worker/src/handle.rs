@@ -1,0 +1,223 @@
+//! One message from start to end: decode, claim, call, answer, settle.
+//!
+//! The order is the promise: nothing reaches the container before the service that holds the caller has granted the
+//! claim (services that do not speak of claims are answered late), and the message is settled after the answer is
+//! out. However a call ends, it ends here, with exactly one outcome.
+
+mod answer;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream::{self, AckKind};
+use frontdoor_protocol::envelope;
+use http::{HeaderMap, Method, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::attach::{Attach, ClaimError, Tail, Upload};
+use crate::body::Body;
+use crate::call::{self, CallError, Container, Identity};
+use crate::item::{Item, ItemError};
+use crate::metrics::Metrics;
+use crate::running::Running;
+use crate::settle::{Outcome, Settlement, settle};
+
+use answer::Failure;
+
+/// The server is told this often that a call still runs; it waits 30 s before it delivers a message again.
+const IN_PROGRESS: Duration = Duration::from_secs(10);
+/// While NATS is away its client takes only so many messages; no call waits longer than this for it.
+const NATS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that handling a message needs.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    pub(crate) identity: Identity,
+    pub(crate) container: Arc<Container>,
+    pub(crate) attach: Attach,
+    pub(crate) running: Running,
+    pub(crate) metrics: Metrics,
+    /// Cuts what still runs when the time to stop is over.
+    pub(crate) cut: CancellationToken,
+}
+
+/// How a call ended, and the handing over that goes on after it.
+type Ended = (Outcome, Option<Tail>);
+
+// === impl Handler ===
+
+impl Handler {
+    /// Handles one message. The slot is free when this returns; the tail only waits for the service.
+    pub(crate) async fn handle(self: Arc<Self>, message: jetstream::Message) -> Option<Tail> {
+        let (outcome, tail) = match decode(&message) {
+            Ok(item) => self.run(item, &message).await,
+            Err(error) => {
+                tracing::warn!(%error, subject = %message.subject, "message dropped");
+                (Outcome::Malformed, None)
+            }
+        };
+        self.settle(&message, outcome).await;
+        tail
+    }
+
+    /// Tells NATS what becomes of a message, and counts it.
+    pub(crate) async fn settle(&self, message: &jetstream::Message, outcome: Outcome) {
+        self.metrics.item(outcome);
+        let deliveries = message.info().map_or(1, |info| info.delivered);
+        let kind = match settle(outcome, u64::try_from(deliveries).unwrap_or(1)) {
+            Settlement::Ack => AckKind::Ack,
+            Settlement::Nak(delay) => AckKind::Nak(Some(delay)),
+            Settlement::Term => AckKind::Term,
+            Settlement::Leave => return,
+        };
+        if let Err(reason) = acknowledge(message, kind).await {
+            tracing::warn!(reason, outcome = outcome.as_str(), "message not settled");
+        }
+    }
+
+    async fn run(&self, item: Item, message: &jetstream::Message) -> Ended {
+        if item.expired(now_ms()) {
+            return (Outcome::Expired, None);
+        }
+        let Some(entry) = self.running.enter(item.id) else {
+            return (Outcome::Duplicate, None);
+        };
+        let id = item.id;
+        let call = async {
+            if item.claim {
+                self.claimed(item).await
+            } else {
+                self.late(item).await
+            }
+        };
+        // Leaving the call's future drops it, which breaks both the container's connection and the answer's stream.
+        let ended = tokio::select! {
+            ended = call => ended,
+            () = entry.cancelled() => (Outcome::Cancelled, None),
+            () = self.cut.cancelled() => (Outcome::CutAtStop, None),
+            never = keep_in_progress(message) => match never {},
+        };
+        tracing::debug!(%id, outcome = ended.0.as_str(), "call ended");
+        ended
+    }
+
+    /// Claim, then call, then answer: attach before execute.
+    async fn claimed(&self, item: Item) -> Ended {
+        let timer = self.metrics.claim_seconds.start_timer();
+        let claim = self.attach.claim(&item.service).await;
+        timer.observe_duration();
+        let mut upload = match claim {
+            Ok(upload) => upload,
+            Err(ClaimError::Refused) => return (Outcome::Refused, None),
+            Err(ClaimError::Unreachable(reason)) => {
+                tracing::warn!(id = %item.id, reason, "claim failed");
+                return (Outcome::ServiceUnreachable, None);
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            _ = upload.gone() => return (Outcome::CallerGone, None),
+            answer = self.call(&item) => answer,
+        };
+        self.answer(item, upload, answer).await
+    }
+
+    /// Call, then attach with the answer: for services that do not speak of claims.
+    async fn late(&self, item: Item) -> Ended {
+        let answer = self.call(&item).await;
+        let length = answer::stream_length(&item.method, &answer);
+        let upload = self.attach.late(&item.service, length);
+        let (outcome, tail) = self.answer(item, upload, answer).await;
+        // There the end of the response is the only sign of success, so it belongs to the call itself.
+        let handed_over = match tail {
+            Some(tail) => tail.handed_over().await,
+            None => true,
+        };
+        let outcome = if handed_over {
+            outcome
+        } else {
+            Outcome::AnswerLost
+        };
+        (outcome, None)
+    }
+
+    async fn call(&self, item: &Item) -> Result<Response<Incoming>, Failure> {
+        let body = self
+            .attach
+            .request_body(&item.service, item.inline.clone(), item.claim)
+            .await
+            .map_err(|error| Failure::body(&error))?;
+        let headers = call::of_request(item, &self.identity, now_ms());
+        let timer = self.metrics.head_seconds.start_timer();
+        let response = self.send(&item.method, item, headers, body).await;
+        timer.observe_duration();
+        answer::checked(response.map_err(|error| Failure::call(&error))?)
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        item: &Item,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response<Incoming>, CallError> {
+        self.container
+            .send(method.clone(), item.path.clone(), headers, body)
+            .await
+    }
+
+    async fn answer(
+        &self,
+        item: Item,
+        upload: Upload,
+        answer: Result<Response<Incoming>, Failure>,
+    ) -> Ended {
+        let result = match answer {
+            Ok(response) => answer::relay(response, upload, &self.metrics.answer_bytes)
+                .await
+                .map(|tail| (Outcome::Answered, Some(tail))),
+            Err(failure) => {
+                tracing::warn!(id = %item.id, reason = failure.detail(), "container failed");
+                let outcome = failure.outcome();
+                answer::problem(&failure, item.id, upload)
+                    .await
+                    .map(|tail| (outcome, Some(tail)))
+            }
+        };
+        result.unwrap_or_else(|outcome| (outcome, None))
+    }
+}
+
+fn decode(message: &jetstream::Message) -> Result<Item, ItemError> {
+    let header = |name: &str| message.headers.as_ref()?.get(name);
+    let claim = header(envelope::CLAIM_HEADER).is_some();
+    let deadline = header(envelope::DEADLINE_HEADER).map(async_nats::HeaderValue::as_str);
+    Item::decode(&message.payload, claim, deadline)
+}
+
+/// Tells the server again and again that the call runs; never ends.
+async fn keep_in_progress(message: &jetstream::Message) -> Infallible {
+    loop {
+        tokio::time::sleep(IN_PROGRESS).await;
+        if let Err(reason) = acknowledge(message, AckKind::Progress).await {
+            tracing::warn!(reason, "progress not told");
+        }
+    }
+}
+
+async fn acknowledge(message: &jetstream::Message, kind: AckKind) -> Result<(), String> {
+    match tokio::time::timeout(NATS_TIMEOUT, message.ack_with(kind)).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("timed out".to_owned()),
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

@@ -1,0 +1,198 @@
+//! What goes into the answer's stream: the container's response as it comes, or a problem in our own words. The one
+//! place of this crate where errors become HTTP.
+//!
+//! Each frame is passed on when it arrives. A response that breaks is broken off, never ended.
+
+use bytes::Bytes;
+use frontdoor_protocol::attach::{HEAD_LIMIT, HEADERS_LIMIT, ResponseHead};
+use frontdoor_protocol::headers::{EXECUTION, Execution, remove_ours};
+use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::problem::{self, Problem};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prometheus::IntCounter;
+
+use crate::attach::{FetchError, Gone, Tail, Upload};
+use crate::call::{self, CallError};
+use crate::settle::Outcome;
+
+/// Why there is no response of the container to pass on.
+#[derive(Debug)]
+pub(super) struct Failure {
+    slug: &'static str,
+    title: &'static str,
+    execution: Execution,
+    detail: String,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// The call was not made because its body could not be had.
+    pub(super) fn body(error: &FetchError) -> Self {
+        Self {
+            slug: "request-body-lost",
+            title: "The request body could not be fetched",
+            execution: Execution::NotStarted,
+            detail: error.to_string(),
+        }
+    }
+
+    /// The call was made, or tried.
+    pub(super) fn call(error: &CallError) -> Self {
+        let (slug, title, execution) = match error {
+            CallError::NotStarted(_) => (
+                "container-unreachable",
+                "The function container cannot be reached",
+                Execution::NotStarted,
+            ),
+            CallError::Started(_) => (
+                "container-failed",
+                "The function container failed before it answered",
+                Execution::Started,
+            ),
+        };
+        Self {
+            slug,
+            title,
+            execution,
+            detail: error.to_string(),
+        }
+    }
+
+    /// The container answered with something that cannot be passed on.
+    fn response(detail: String) -> Self {
+        Self {
+            slug: "container-response",
+            title: "The function container's answer cannot be passed on",
+            execution: Execution::Started,
+            detail,
+        }
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self.execution {
+            Execution::NotStarted => Outcome::ContainerUnreachable,
+            Execution::Started => Outcome::ContainerFailed,
+        }
+    }
+
+    /// The whole answer: head and body. Addresses inside the region stay in our log.
+    fn render(&self, id: RequestId) -> (ResponseHead, Bytes) {
+        let detail = match self.execution {
+            Execution::NotStarted => "The call was not run; it is safe to try again.",
+            Execution::Started => "The call may have run; try again only if it may run twice.",
+        };
+        let problem = Problem::new(self.slug, self.title, StatusCode::BAD_GATEWAY, detail);
+        let body = Bytes::from(problem.for_request(id).to_json());
+        let mut headers = HeaderMap::new();
+        let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let execution = HeaderValue::from_static(self.execution.as_str());
+        headers.insert(EXECUTION, execution);
+        let status = StatusCode::BAD_GATEWAY;
+        (ResponseHead { status, headers }, body)
+    }
+}
+
+/// Takes a response only if it fits into an attach stream.
+pub(super) fn checked(mut response: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+    call::of_answer(response.headers_mut());
+    let head = head(&response);
+    if head.status.is_informational() {
+        let detail = format!("it switched protocols with status {}", head.status);
+        return Err(Failure::response(detail));
+    }
+    if head.headers.len() > HEADERS_LIMIT || head.encode().len() > HEAD_LIMIT {
+        let count = head.headers.len();
+        let detail = format!("its head of {count} headers is too large");
+        return Err(Failure::response(detail));
+    }
+    Ok(response)
+}
+
+/// How long the whole stream will be, if the container said so: services of NVIDIA's pass it on.
+pub(super) fn stream_length(
+    method: &Method,
+    answer: &Result<Response<Incoming>, Failure>,
+) -> Option<u64> {
+    let response = answer.as_ref().ok()?;
+    let bodyless = method == Method::HEAD
+        || matches!(
+            response.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let body = if bodyless {
+        0
+    } else {
+        let length = response.headers().get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse::<u64>().ok()?
+    };
+    body.checked_add(head(response).encode().len() as u64)
+}
+
+/// Passes a response on, frame by frame. The HTTP client gives no body for HEAD, 204 and 304.
+pub(super) async fn relay(
+    response: Response<Incoming>,
+    mut upload: Upload,
+    bytes: &IntCounter,
+) -> Result<Tail, Outcome> {
+    let gone = |_: Gone| Outcome::CallerGone;
+    let head = Bytes::from(head(&response).encode());
+    upload.send(Frame::data(head)).await.map_err(gone)?;
+    let mut body = response.into_body();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            _ = upload.gone() => return Err(Outcome::CallerGone),
+        };
+        let frame = match frame {
+            Some(Ok(frame)) => own_frame(frame),
+            // Dropping the upload breaks the stream off.
+            Some(Err(_)) => return Err(Outcome::ContainerFailed),
+            None => return upload.finish().await.map_err(gone),
+        };
+        bytes.inc_by(frame.data_ref().map_or(0, |data| data.len() as u64));
+        upload.send(frame).await.map_err(gone)?;
+    }
+}
+
+/// Answers in the container's place.
+pub(super) async fn problem(
+    failure: &Failure,
+    id: RequestId,
+    mut upload: Upload,
+) -> Result<Tail, Outcome> {
+    let gone = |_: Gone| Outcome::CallerGone;
+    let (head, body) = failure.render(id);
+    let head = Bytes::from(head.encode());
+    upload.send(Frame::data(head)).await.map_err(gone)?;
+    upload.send(Frame::data(body)).await.map_err(gone)?;
+    upload.finish().await.map_err(gone)
+}
+
+fn head(response: &Response<Incoming>) -> ResponseHead {
+    ResponseHead {
+        status: response.status(),
+        headers: response.headers().clone(),
+    }
+}
+
+/// Trailers are headers too: none of them is ours to take from a container.
+fn own_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            remove_ours(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}

@@ -1,0 +1,225 @@
+//! A work item, checked: from the bytes of a NATS message to values that can be run (pure).
+//!
+//! Anything that is not such a call is refused here, so that no other file meets a malformed method, path, header or
+//! address. The calling code reads the two NATS headers; it never looks into the payload itself.
+
+use bytes::Bytes;
+use frontdoor_protocol::attach;
+use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
+use frontdoor_protocol::names::RequestId;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use prost::Message as _;
+
+/// One call to run.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) id: RequestId,
+    /// The account that called.
+    pub(crate) account: HeaderValue,
+    /// Who called; never a credential.
+    pub(crate) subject: HeaderValue,
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    /// The caller's headers, as the invocation service passed them on.
+    pub(crate) headers: HeaderMap,
+    /// The first bytes of the body: all of it unless there is a `body_token`.
+    pub(crate) inline: Bytes,
+    pub(crate) service: Service,
+    /// Whether the service decides at attach if the call may begin.
+    pub(crate) claim: bool,
+    /// Unix milliseconds after which it must not begin.
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+/// Where the caller waits, and the tokens that open the two streams there.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) authority: Authority,
+    pub(crate) path: PathAndQuery,
+    pub(crate) answer_token: HeaderValue,
+    pub(crate) body_token: Option<HeaderValue>,
+}
+
+/// Why a message is no call. The texts name what is wrong and hold nothing of the caller's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ItemError {
+    #[error("not a work item: {0}")]
+    Protobuf(prost::DecodeError),
+    #[error("the request comes by GET attach as a whole, which is not supported")]
+    WholeByAttach,
+    #[error("no way to attach over HTTP")]
+    NoAttach,
+    #[error("malformed {0}")]
+    Field(&'static str),
+}
+
+// === impl Item ===
+
+impl Item {
+    /// Reads a message: its payload and the values of the two headers of ours.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub(crate) fn decode(
+        payload: &[u8],
+        claim: bool,
+        deadline: Option<&str>,
+    ) -> Result<Self, ItemError> {
+        let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
+        if item.request_method.is_empty() {
+            return Err(ItemError::WholeByAttach);
+        }
+        let service = service(&item)?;
+        let malformed = ItemError::Field;
+        Ok(Self {
+            id: item.request_id.parse().map_err(|_| malformed("id"))?,
+            account: item.nca_id.try_into().map_err(|_| malformed("account"))?,
+            subject: item.subject.try_into().map_err(|_| malformed("subject"))?,
+            method: item
+                .request_method
+                .parse()
+                .map_err(|_| malformed("method"))?,
+            path: PathAndQuery::try_from(item.request_path)
+                .ok()
+                .filter(|path| path.path().starts_with('/') || path == "*")
+                .ok_or(ItemError::Field("path"))?,
+            headers: headers(item.request_headers.iter().map(|h| (&*h.key, &*h.value)))
+                .ok_or(ItemError::Field("header"))?,
+            inline: item.request_body.unwrap_or_default().into(),
+            service,
+            claim,
+            deadline_ms: deadline
+                .map(|ms| ms.parse().map_err(|_| malformed("deadline")))
+                .transpose()?,
+        })
+    }
+
+    /// Whether it is too late to begin.
+    pub(crate) fn expired(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|deadline| deadline <= now_ms)
+    }
+}
+
+fn service(item: &WorkerInvokeFunctionRequest) -> Result<Service, ItemError> {
+    let way = item.attach().ok_or(ItemError::NoAttach)?;
+    let target = format!("{}{}", way.target_uri.trim_end_matches('/'), attach::PATH);
+    let uri = target.parse::<Uri>().ok();
+    let uri = uri.filter(|uri| uri.scheme() == Some(&Scheme::HTTP));
+    let parts = uri.ok_or(ItemError::Field("target"))?.into_parts();
+    let (Some(authority), Some(path)) = (parts.authority, parts.path_and_query) else {
+        return Err(ItemError::Field("target"));
+    };
+    let answer_token = bearer(&way.response_authorization_token)?;
+    let body_token = way.request_authorization_token.as_deref();
+    Ok(Service {
+        authority,
+        path,
+        answer_token,
+        body_token: body_token.map(bearer).transpose()?,
+    })
+}
+
+/// The value of `Authorization`, marked so that no log shows it.
+fn bearer(token: &str) -> Result<HeaderValue, ItemError> {
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ItemError::Field("token"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn headers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers
+            .try_append(name, HeaderValue::from_str(value).ok()?)
+            .ok()?;
+    }
+    Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdoor_protocol::envelope::{
+        ConnectionConfig, Http1ProtocolConfig, StatelessConfig, StringKv,
+    };
+
+    use super::*;
+
+    fn valid() -> WorkerInvokeFunctionRequest {
+        let kv = |key: &str, value: &str| StringKv {
+            key: key.into(),
+            value: value.into(),
+        };
+        WorkerInvokeFunctionRequest {
+            request_id: "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11".into(),
+            request_method: "PUT".into(),
+            request_path: "/a?b=c".into(),
+            request_headers: vec![kv("Accept", "b"), kv("x-a", "1"), kv("x-a", "2")],
+            stateless_config: Some(StatelessConfig {
+                connection_configs: vec![ConnectionConfig {
+                    http1_config: Some(Http1ProtocolConfig {
+                        target_uri: "http://10.0.0.1:8080/".into(),
+                        response_authorization_token: "t".into(),
+                        ..Http1ProtocolConfig::default()
+                    }),
+                }],
+            }),
+            ..WorkerInvokeFunctionRequest::default()
+        }
+    }
+
+    #[test]
+    fn a_call_is_read_as_it_was_sent() {
+        let item = Item::decode(&valid().encode_to_vec(), true, Some("1000")).expect("valid");
+        assert_eq!(item.method, "PUT");
+        assert_eq!(item.path, "/a?b=c");
+        assert_eq!(item.headers.get_all("x-a").iter().count(), 2);
+        assert_eq!(item.service.authority, "10.0.0.1:8080");
+        assert_eq!(item.service.path, attach::PATH);
+        assert!(item.expired(1000) && !item.expired(999));
+        assert!(!format!("{item:?}").contains("Bearer"), "{item:?}");
+    }
+
+    #[test]
+    fn what_is_no_call_is_refused() {
+        type Change = fn(&mut WorkerInvokeFunctionRequest);
+        let cases: [(&str, Change); 8] = [
+            ("id", |m| m.request_id = "x".into()),
+            ("method", |m| m.request_method = "P T".into()),
+            ("path", |m| m.request_path = "a b".into()),
+            ("path", |m| m.request_path = "http://other/".into()),
+            ("header", |m| m.request_headers[0].key = "a b".into()),
+            ("header", |m| m.request_headers[0].value = "a\r\nb".into()),
+            ("account", |m| m.nca_id = "a\nb".into()),
+            ("subject", |m| m.subject = "\u{0}".into()),
+        ];
+        for (field, change) in cases {
+            let mut message = valid();
+            change(&mut message);
+            let error = Item::decode(&message.encode_to_vec(), false, None).expect_err(field);
+            assert_eq!(error, ItemError::Field(field));
+        }
+        for (target, token) in [("https://a", "t"), ("", "t"), ("http://a", "a\nb")] {
+            let mut message = valid();
+            let config = &mut message.stateless_config.as_mut().expect("set");
+            let way = config.connection_configs[0].http1_config.as_mut();
+            let way = way.expect("set");
+            way.target_uri = target.into();
+            way.response_authorization_token = token.into();
+            let error = Item::decode(&message.encode_to_vec(), false, None);
+            assert!(matches!(error, Err(ItemError::Field(_))), "{target}");
+        }
+        let bytes = valid().encode_to_vec();
+        assert!(Item::decode(&bytes, false, Some("soon")).is_err());
+        assert!(matches!(
+            Item::decode(&bytes[..bytes.len() - 1], false, None),
+            Err(ItemError::Protobuf(_))
+        ));
+        assert_eq!(
+            Item::decode(&[], false, None).err(),
+            Some(ItemError::WholeByAttach)
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! The connection to the region's NATS: how it is made, whether it is up, and what is heard on it of cancelled calls.
+//!
+//! It is tried for ever; work that needs it waits. The server's version is checked once it is there, because older
+//! ones lose queued requests when a filtered purge runs.
+
+use std::io;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use frontdoor_protocol::names::{RequestId, VersionId};
+use frontdoor_protocol::subject;
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Auth, Nats};
+use crate::metrics::Metrics;
+use crate::running::Running;
+
+/// A server that says nothing for two of these is gone.
+const PING: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest pause between two tries to connect.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before subscribing again, should that ever fail.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether NATS is connected, and for the how-manieth time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) up: bool,
+    pub(crate) generation: u64,
+}
+
+/// Why there can be no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// The credentials file cannot be used.
+    #[error("NATS credentials cannot be read: {0}")]
+    Credentials(#[from] io::Error),
+    /// The configured address is none.
+    #[error("NATS cannot be connected: {0}")]
+    Connect(#[from] async_nats::ConnectError),
+    /// Too old a server.
+    #[error("nats-server {found} is too old: 2.11 or newer is required")]
+    TooOld {
+        /// What the server says it is.
+        found: String,
+    },
+}
+
+/// Begins to connect, and goes on for ever; `news` says how it stands.
+pub(crate) async fn connect(
+    settings: &Nats,
+    name: String,
+    metrics: Metrics,
+    news: watch::Sender<Link>,
+) -> Result<Client, NatsError> {
+    let options = ConnectOptions::new()
+        .name(name)
+        .retry_on_initial_connect()
+        .ping_interval(PING)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .reconnect_delay_callback(|attempts| {
+            let doublings = u32::try_from(attempts.min(10)).unwrap_or(10);
+            RECONNECT_PAUSE.min(Duration::from_millis(10) * 2_u32.pow(doublings))
+        })
+        .event_callback(move |event| {
+            note(&event, &metrics, &news);
+            std::future::ready(())
+        });
+    let options = match &settings.auth {
+        Auth::None => options,
+        Auth::CredentialsFile(path) => options.credentials_file(path).await?,
+        Auth::Password { user, password } => {
+            options.user_and_password(user.clone(), password.clone())
+        }
+    };
+    Ok(options.connect(&settings.url).await?)
+}
+
+fn note(event: &Event, metrics: &Metrics, news: &watch::Sender<Link>) {
+    let label = match event {
+        Event::Connected => "connected",
+        Event::Disconnected => "disconnected",
+        Event::LameDuckMode => "lame-duck",
+        Event::Draining => "draining",
+        Event::Closed => "closed",
+        Event::SlowConsumer(_) => "slow-consumer",
+        Event::ServerError(_) => "server-error",
+        Event::ClientError(_) => "client-error",
+    };
+    metrics.nats_event(label);
+    match event {
+        Event::Connected | Event::Draining => tracing::info!(event = label, "NATS"),
+        _ => tracing::warn!(event = label, detail = %event, "NATS"),
+    }
+    news.send_if_modified(|link| match event {
+        Event::Connected => {
+            link.up = true;
+            link.generation += 1;
+            true
+        }
+        Event::Disconnected | Event::Closed => std::mem::replace(&mut link.up, false),
+        _ => false,
+    });
+    metrics.nats_connected.set(i64::from(news.borrow().up));
+}
+
+/// Waits for the first connection and returns only if the server is too old.
+pub(crate) async fn refuse_old_server(
+    client: &Client,
+    mut link: watch::Receiver<Link>,
+) -> NatsError {
+    let first = link.wait_for(|link| link.up).await.is_ok();
+    if !first || client.is_server_compatible(2, 11, 0) {
+        return std::future::pending().await;
+    }
+    let found = client.server_info().version;
+    NatsError::TooOld { found }
+}
+
+/// Hears which calls are cancelled, until `stop`. The client keeps the subscription over reconnects.
+pub(crate) async fn hear_cancels(
+    client: Client,
+    version: VersionId,
+    running: Running,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let hear = async {
+        loop {
+            match client.subscribe(subject::cancel(version)).await {
+                Ok(mut cancels) => {
+                    while let Some(message) = cancels.next().await {
+                        if request_id(&message.payload).is_some_and(|id| running.cancel(id)) {
+                            metrics.cancels.inc();
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot hear cancellations"),
+            }
+            tokio::time::sleep(SUBSCRIBE_PAUSE).await;
+        }
+    };
+    stop.run_until_cancelled(hear).await;
+}
+
+/// Anything that is no id cancels nothing.
+fn request_id(payload: &[u8]) -> Option<RequestId> {
+    std::str::from_utf8(payload).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,259 @@
+//! The JetStream pull loop: asks for as many messages as slots are free, and starts a call for each that comes.
+//!
+//! Requests and replies are made by hand on an inbox of our own, so that every reply of the server is counted: what
+//! was asked, what arrived, what was given back (`slots.rs` does the sums). When the worker should take nothing (the
+//! container is sick, or the worker stops), and after a reconnect, the inbox is closed: the server then forgets what
+//! was asked there, and stragglers go back at once. Nothing is ever created here: while the stream or consumer is
+//! missing, the loop asks again with growing pauses until the invocation service has made them.
+
+mod inbox;
+mod reply;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Message, jetstream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attach::Tail;
+use crate::handle::Handler;
+use crate::health::Health;
+use crate::nats::Link;
+use crate::settle::Outcome;
+use crate::slots::{Arrival, Slots};
+
+use inbox::Inbox;
+use reply::{Pause, Reply};
+
+/// A request for messages lives this long at the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// A request this much older is dead even if the server's reply was lost.
+const SLACK: Duration = Duration::from_secs(5);
+/// The loop looks at its clocks this often when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// What was cut at stop gets this long to say so.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The loop and everything it owns.
+pub(crate) struct Puller {
+    client: Client,
+    jetstream: jetstream::Context,
+    /// Where this consumer takes requests for messages.
+    ask_subject: String,
+    handler: Arc<Handler>,
+    slots: Slots,
+    /// The server's limit for one request, once it has named one.
+    most: usize,
+    calls: JoinSet<Option<Tail>>,
+    tails: TaskTracker,
+    inbox: Inbox,
+    pause: Pause,
+    link: watch::Receiver<Link>,
+    health: watch::Receiver<Health>,
+}
+
+// === impl Puller ===
+
+impl Puller {
+    pub(crate) fn new(
+        client: Client,
+        (stream, consumer): (&str, &str),
+        slots: usize,
+        handler: Arc<Handler>,
+        tails: TaskTracker,
+        link: watch::Receiver<Link>,
+        health: watch::Receiver<Health>,
+    ) -> Self {
+        Self {
+            jetstream: jetstream::new(client.clone()),
+            client,
+            ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            handler,
+            slots: Slots::new(slots),
+            most: slots,
+            calls: JoinSet::new(),
+            tails,
+            inbox: Inbox::Closed,
+            pause: Pause::default(),
+            link,
+            health,
+        }
+    }
+
+    /// Pulls until `stop`.
+    pub(crate) async fn run(&mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.adjust().await;
+            self.step(stop.cancelled()).await;
+        }
+    }
+
+    /// Takes nothing more, and waits for what runs; what still runs after `grace` is cut.
+    pub(crate) async fn finish(&mut self, grace: Duration) {
+        self.close_inbox().await;
+        if tokio::time::timeout(grace, self.idle()).await.is_err() {
+            tracing::warn!(
+                calls = self.calls.len(),
+                "calls are cut: the time to stop is over"
+            );
+            self.handler.cut.cancel();
+            let _ = tokio::time::timeout(CUT_TIMEOUT, self.idle()).await;
+        }
+        self.calls.shutdown().await;
+        self.inbox = Inbox::Closed;
+    }
+
+    /// Ends when no call runs and nothing can arrive.
+    async fn idle(&mut self) {
+        while !(self.calls.is_empty() && self.inbox.is_closed()) {
+            self.inbox.give_up_closing(Instant::now());
+            self.step(std::future::pending()).await;
+        }
+    }
+
+    /// Waits for one event, or for `stop`. Each branch only waits; what it found is worked on afterwards, so that
+    /// nothing is half done when another branch wins.
+    async fn step(&mut self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = stop => {}
+            Some(ended) = self.calls.join_next() => self.call_ended(ended),
+            message = self.inbox.next() => self.received(message).await,
+            Ok(()) = self.link.changed() => {}
+            Ok(()) = self.health.changed() => {}
+            () = tokio::time::sleep(self.pause.left(Instant::now()).min(TICK)) => {}
+        }
+        while let Some(ended) = self.calls.try_join_next() {
+            self.call_ended(ended);
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        let metrics = &self.handler.metrics;
+        metrics.running.set(gauge(self.slots.running()));
+        metrics.asked.set(gauge(self.slots.asked()));
+    }
+
+    /// Opens or closes the inbox as link and container allow, and asks for what is free.
+    async fn adjust(&mut self) {
+        let now = Instant::now();
+        let link = *self.link.borrow_and_update();
+        let well = self.health.borrow_and_update().is_well();
+        self.inbox.give_up_closing(now);
+        let ready = link.up && self.pause.is_over(now);
+        match self.inbox {
+            Inbox::Open { generation, .. } if !well || generation != link.generation => {
+                self.close_inbox().await;
+            }
+            Inbox::Closed if well && ready => self.open_inbox(link.generation, now).await,
+            _ => {}
+        }
+        self.slots.expire(now);
+        if ready {
+            self.ask(now).await;
+        }
+        self.show();
+    }
+
+    async fn open_inbox(&mut self, generation: u64, now: Instant) {
+        match Inbox::open(&self.client, generation).await {
+            Ok(inbox) => self.inbox = inbox,
+            Err(error) => {
+                tracing::warn!(%error, "no inbox");
+                self.pause.after_failure(now);
+            }
+        }
+    }
+
+    async fn close_inbox(&mut self) {
+        self.slots.forget_asked();
+        self.inbox.close(Instant::now()).await;
+    }
+
+    async fn ask(&mut self, now: Instant) {
+        while let Inbox::Open { prefix, asked, .. } = &mut self.inbox {
+            let Some(batch) = self.slots.ask(self.most, now + EXPIRES + SLACK) else {
+                return;
+            };
+            *asked += 1;
+            let reply = reply::subject(prefix, *asked, batch);
+            let request = format!(r#"{{"batch":{batch},"expires":{}}}"#, EXPIRES.as_nanos());
+            let subject = self.ask_subject.clone();
+            let published = self
+                .client
+                .publish_with_reply(subject, reply, request.into());
+            if let Err(error) = published.await {
+                tracing::warn!(%error, "cannot ask for messages");
+                self.slots.given_back(batch);
+                self.pause.after_failure(now);
+                return;
+            }
+            self.handler.metrics.asked_total.inc_by(batch as u64);
+        }
+    }
+
+    async fn received(&mut self, message: Option<Message>) {
+        let Some(message) = message else {
+            self.slots.forget_asked();
+            self.inbox = Inbox::Closed;
+            return;
+        };
+        if message.status.is_some() {
+            // What was asked through a closing inbox is forgotten already.
+            if matches!(self.inbox, Inbox::Open { .. }) {
+                self.replied(&message);
+            }
+            return;
+        }
+        let context = self.jetstream.clone();
+        let message = jetstream::Message { message, context };
+        self.pause.after_success();
+        let resting = !matches!(self.inbox, Inbox::Open { .. });
+        match self.slots.arrived() {
+            Arrival::Taken if resting => {
+                self.slots.finished();
+                self.handler.settle(&message, Outcome::Resting).await;
+            }
+            Arrival::Taken => {
+                self.calls.spawn(Arc::clone(&self.handler).handle(message));
+            }
+            Arrival::NoSlot => self.handler.settle(&message, Outcome::NoSlot).await,
+        }
+    }
+
+    fn replied(&mut self, message: &Message) {
+        match reply::read(message) {
+            Reply::Expired { missing } => {
+                self.slots.given_back(missing);
+                self.pause.after_success();
+            }
+            Reply::Refused { missing, most } => {
+                self.slots.given_back(missing);
+                self.most = most.unwrap_or(self.most);
+                self.handler.metrics.ask_failures.inc();
+                let again = self.pause.after_failure(Instant::now());
+                let reason = message.description.as_deref().unwrap_or("no such consumer");
+                tracing::debug!(reason, ?again, "the server gives no messages");
+            }
+            Reply::Other => {}
+        }
+    }
+
+    fn call_ended(&mut self, ended: Result<Option<Tail>, JoinError>) {
+        self.slots.finished();
+        match ended {
+            Ok(Some(tail)) => {
+                self.tails.spawn(tail.handed_over());
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a call's task died; please report this"),
+        }
+    }
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

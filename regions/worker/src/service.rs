@@ -1,0 +1,184 @@
+//! A worker put together: opens its port, connects, starts the background tasks, pulls, stops in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use frontdoor_protocol::subject;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Facts};
+use crate::attach::Attach;
+use crate::call::{Container, Identity};
+use crate::config::Settings;
+use crate::h2c::Tasks;
+use crate::handle::Handler;
+use crate::health::{self, Health};
+use crate::metrics::Metrics;
+use crate::nats::{self, Link, NatsError};
+use crate::pull::Puller;
+use crate::running::Running;
+use crate::stop;
+
+/// Why a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The admin port cannot be opened.
+    #[error("cannot listen on admin address {address}: {source}")]
+    Admin {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A metric is declared twice: a mistake in this crate.
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+}
+
+/// A worker with its admin port open.
+#[derive(Debug)]
+pub struct Worker {
+    settings: Settings,
+    admin: TcpListener,
+}
+
+/// Runs a worker until `shutdown`; returns when it has stopped in order.
+///
+/// # Errors
+/// If it cannot start, or the NATS server is too old.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
+    Worker::bind(settings).await?.run(shutdown).await
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Opens the admin port.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn bind(settings: Settings) -> Result<Self, RunError> {
+        let address = settings.admin;
+        let admin = TcpListener::bind(address)
+            .await
+            .map_err(|source| RunError::Admin { address, source })?;
+        Ok(Self { settings, admin })
+    }
+
+    /// Where the admin port is; of use when the configured port is 0.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    pub fn admin_addr(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Runs until `shutdown`; returns when stopped in order.
+    ///
+    /// # Errors
+    /// If NATS cannot be used.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let Self { settings, admin } = self;
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry)?;
+        metrics
+            .slots
+            .set(i64::try_from(settings.slots).unwrap_or(i64::MAX));
+        let (link_news, link) = watch::channel(Link::default());
+        let (health_news, health) = watch::channel(Health::Starting);
+        let name = format!("frontdoor-worker-{}", settings.version);
+        let client = nats::connect(&settings.nats, name, metrics.clone(), link_news).await?;
+
+        let tasks = Tasks(TaskTracker::new());
+        let container = Arc::new(Container::new(&settings.container, tasks.clone()));
+        let running = Running::default();
+        let mut background = JoinSet::new();
+        let stop_background = CancellationToken::new();
+        let facts = Facts {
+            registry,
+            link: link.clone(),
+            health: health.clone(),
+            stopping: shutdown.clone(),
+        };
+        background.spawn(admin::serve(
+            admin,
+            Arc::new(facts),
+            stop_background.clone(),
+        ));
+        background.spawn(health::watch(
+            Arc::clone(&container),
+            settings.container.health_path.clone(),
+            metrics.clone(),
+            health_news,
+            stop_background.clone(),
+        ));
+        background.spawn(nats::hear_cancels(
+            client.clone(),
+            settings.version,
+            running.clone(),
+            metrics.clone(),
+            stop_background.clone(),
+        ));
+
+        let handler = handler(&settings, container, &tasks, running, metrics);
+        let tails = TaskTracker::new();
+        let mut puller = Puller::new(
+            client.clone(),
+            (
+                &subject::work_stream(&settings.region, settings.version),
+                &subject::work_consumer(&settings.region, settings.version),
+            ),
+            settings.slots,
+            handler,
+            tails.clone(),
+            link.clone(),
+            health,
+        );
+        tracing::info!(region = %settings.region, version = %settings.version, slots = settings.slots, "worker pulls");
+        tokio::select! {
+            () = puller.run(&shutdown) => {}
+            error = nats::refuse_old_server(&client, link) => return Err(error.into()),
+        }
+        let parts = stop::Parts {
+            puller,
+            tails,
+            client,
+            background,
+            stop_background,
+            connections: tasks.0,
+        };
+        stop::in_order(parts, settings.grace).await;
+        Ok(())
+    }
+}
+
+fn handler(
+    settings: &Settings,
+    container: Arc<Container>,
+    tasks: &Tasks,
+    running: Running,
+    metrics: Metrics,
+) -> Arc<Handler> {
+    Arc::new(Handler {
+        identity: Identity::new(
+            &settings.region,
+            settings.function,
+            settings.function_name.clone(),
+            settings.version,
+        ),
+        container,
+        attach: Attach::new(tasks.clone()),
+        running,
+        metrics,
+        cut: CancellationToken::new(),
+    })
+}

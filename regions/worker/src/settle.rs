@@ -1,0 +1,154 @@
+//! How a call ended decides what becomes of its message: acked, sent back for later, or given up (pure).
+//!
+//! The rule behind the table: what may have begun is never run again, so it is acked whatever happened to it; what
+//! provably did not begin and has somebody waiting goes back. `handle.rs` and `pull.rs` ask, and tell NATS.
+
+use std::time::Duration;
+
+/// A message whose caller's service cannot be reached is given up at this delivery.
+const DELIVERIES_LIMIT: u64 = 5;
+/// The first delay of a message that waits for its service; doubled each time.
+const SERVICE_DELAY: Duration = Duration::from_millis(200);
+/// Delay of a message that this worker cannot take: time for another worker to be the next in line.
+const ELSEWHERE_DELAY: Duration = Duration::from_millis(50);
+
+/// How the handling of one message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// The container's whole answer went out.
+    Answered,
+    /// The container never got the call; the caller was told so.
+    ContainerUnreachable,
+    /// The container got the call and failed it; the caller was told so, or sees a broken answer.
+    ContainerFailed,
+    /// The caller's service ended the stream before the answer was complete.
+    CallerGone,
+    /// Cancelled by a message.
+    Cancelled,
+    /// The claim was refused: nobody waits any more.
+    Refused,
+    /// Its time was over before it began.
+    Expired,
+    /// No work item, or none that can be run.
+    Malformed,
+    /// The same call is running here already.
+    Duplicate,
+    /// The service that holds the caller did not answer the claim.
+    ServiceUnreachable,
+    /// The answer could not be handed over to a service that attaches late.
+    AnswerLost,
+    /// Arrived without a free slot.
+    NoSlot,
+    /// Arrived while nothing new is taken.
+    Resting,
+    /// Still running when the time to stop was over.
+    CutAtStop,
+}
+
+/// What to tell NATS about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Done with.
+    Ack,
+    /// Deliver again, not before this.
+    Nak(Duration),
+    /// Never deliver again: it cannot be handled.
+    Term,
+    /// Nothing: somebody else settles it.
+    Leave,
+}
+
+/// Decides by how the handling ended and the how-manieth delivery this was (the first is 1).
+pub(crate) fn settle(outcome: Outcome, deliveries: u64) -> Settlement {
+    use Outcome as O;
+    match outcome {
+        O::Answered
+        | O::ContainerUnreachable
+        | O::ContainerFailed
+        | O::CallerGone
+        | O::Cancelled
+        | O::Refused
+        | O::Expired
+        | O::AnswerLost
+        | O::CutAtStop => Settlement::Ack,
+        O::Malformed => Settlement::Term,
+        O::Duplicate => Settlement::Leave,
+        O::ServiceUnreachable if deliveries < DELIVERIES_LIMIT => {
+            let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(0);
+            Settlement::Nak(SERVICE_DELAY * 2_u32.pow(doublings))
+        }
+        O::ServiceUnreachable => Settlement::Term,
+        O::NoSlot | O::Resting => Settlement::Nak(ELSEWHERE_DELAY),
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Its label in metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::ContainerUnreachable => "container-unreachable",
+            Self::ContainerFailed => "container-failed",
+            Self::CallerGone => "caller-gone",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+            Self::Duplicate => "duplicate",
+            Self::ServiceUnreachable => "service-unreachable",
+            Self::AnswerLost => "answer-lost",
+            Self::NoSlot => "no-slot",
+            Self::Resting => "resting",
+            Self::CutAtStop => "cut-at-stop",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_begun_is_never_delivered_again() {
+        for outcome in [
+            Outcome::Answered,
+            Outcome::ContainerUnreachable,
+            Outcome::ContainerFailed,
+            Outcome::CallerGone,
+            Outcome::Cancelled,
+            Outcome::AnswerLost,
+            Outcome::CutAtStop,
+        ] {
+            for deliveries in [1, 4, 100] {
+                assert_eq!(settle(outcome, deliveries), Settlement::Ack, "{outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_as_its_reason_asks() {
+        let nak = |ms| Settlement::Nak(Duration::from_millis(ms));
+        for (outcome, deliveries, expected) in [
+            (Outcome::Refused, 1, Settlement::Ack),
+            (Outcome::Expired, 1, Settlement::Ack),
+            (Outcome::Malformed, 1, Settlement::Term),
+            (Outcome::Duplicate, 2, Settlement::Leave),
+            (Outcome::ServiceUnreachable, 0, nak(200)),
+            (Outcome::ServiceUnreachable, 1, nak(200)),
+            (Outcome::ServiceUnreachable, 2, nak(400)),
+            (Outcome::ServiceUnreachable, 4, nak(1600)),
+            (Outcome::ServiceUnreachable, 5, Settlement::Term),
+            (Outcome::ServiceUnreachable, u64::MAX, Settlement::Term),
+            (Outcome::NoSlot, 9, nak(50)),
+            (Outcome::Resting, 9, nak(50)),
+        ] {
+            assert_eq!(
+                settle(outcome, deliveries),
+                expected,
+                "{outcome:?} at {deliveries}"
+            );
+        }
+    }
+}

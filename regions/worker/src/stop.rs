@@ -1,0 +1,61 @@
+//! The stop order of a worker, and its deadlines.
+//!
+//! 1. `/ready` says no (the token that asked for the stop does that).
+//! 2. Nothing more is asked for; what still arrives goes back at once, to other workers.
+//! 3. Running calls finish, up to the configured grace; the rest is cut, its callers see a broken end.
+//! 4. Services take over the last bytes of answers, up to [`TAILS`].
+//! 5. NATS gets what was acked, up to [`FLUSH`].
+//! 6. Background tasks end, connections close, up to [`CONNECTIONS`].
+
+use std::time::Duration;
+
+use async_nats::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::pull::Puller;
+
+const TAILS: Duration = Duration::from_secs(10);
+const FLUSH: Duration = Duration::from_secs(5);
+const CONNECTIONS: Duration = Duration::from_secs(2);
+
+/// What is left of a worker once it is asked to stop.
+pub(crate) struct Parts {
+    pub(crate) puller: Puller,
+    pub(crate) tails: TaskTracker,
+    pub(crate) client: Client,
+    pub(crate) background: JoinSet<()>,
+    pub(crate) stop_background: CancellationToken,
+    /// hyper's own tasks.
+    pub(crate) connections: TaskTracker,
+}
+
+/// Stops in order.
+pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
+    tracing::info!(?grace, "stopping: running calls finish");
+    parts.puller.finish(grace).await;
+    parts.tails.close();
+    if tokio::time::timeout(TAILS, parts.tails.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some answers were not taken over in time");
+    }
+    if !matches!(
+        tokio::time::timeout(FLUSH, parts.client.flush()).await,
+        Ok(Ok(()))
+    ) {
+        tracing::warn!(
+            "NATS did not confirm the last acks; unfinished messages may come again and be refused"
+        );
+    }
+    parts.stop_background.cancel();
+    while parts.background.join_next().await.is_some() {}
+    // The puller holds the last handles of all connections: without them the connections end.
+    drop(parts.puller);
+    parts.connections.close();
+    eprintln!("XX waiting for {}", parts.connections.len());
+    let _ = tokio::time::timeout(CONNECTIONS, parts.connections.wait()).await;
+    tracing::info!("stopped");
+}

@@ -1,0 +1,433 @@
+//! A small stand-in for the invocation service, written from the contract: publishes work items, decides claims, hands
+//! out bodies by GET attach, takes answers by POST attach. It can also behave as NVIDIA's: no claims, HTTP/1.1 only.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer, stream};
+use bytes::{Bytes, BytesMut};
+use frontdoor_protocol::attach::{self, ResponseHead};
+use frontdoor_protocol::envelope::{
+    CLAIM_HEADER, ConnectionConfig, DEADLINE_HEADER, Http1ProtocolConfig, INLINE_BODY_LIMIT,
+    StatelessConfig, StringKv, WorkerInvokeFunctionRequest,
+};
+use frontdoor_protocol::names::{RegionName, RequestId, VersionId};
+use frontdoor_protocol::subject;
+use futures_util::{StreamExt, stream as streams};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What a caller asks for.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+    /// Without a length the whole body comes by GET attach.
+    pub(crate) chunked: bool,
+    /// The claim will be answered 410.
+    pub(crate) refuse: bool,
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+/// A call that was published.
+pub(crate) struct Call {
+    pub(crate) id: RequestId,
+    head: oneshot::Receiver<ResponseHead>,
+    frames: mpsc::Receiver<Result<Bytes, io::Error>>,
+    leave: Option<oneshot::Sender<()>>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+struct Pending {
+    refuse: bool,
+    head: oneshot::Sender<ResponseHead>,
+    frames: mpsc::Sender<Result<Bytes, io::Error>>,
+    left: oneshot::Receiver<()>,
+}
+
+#[derive(Default)]
+struct Desk {
+    answers: Mutex<HashMap<String, Pending>>,
+    bodies: Mutex<HashMap<String, Bytes>>,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+}
+
+pub(crate) struct Invocation {
+    claims: bool,
+    target: String,
+    desk: Arc<Desk>,
+    client: async_nats::Client,
+    region: RegionName,
+    version: VersionId,
+    _serving: JoinSet<()>,
+}
+
+impl Invocation {
+    pub(crate) async fn start(
+        claims: bool,
+        nats: &str,
+        region: RegionName,
+        version: VersionId,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}", listener.local_addr().unwrap());
+        let desk = Arc::new(Desk::default());
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, Arc::clone(&desk), claims));
+        let invocation = Self {
+            claims,
+            target,
+            desk,
+            client: async_nats::connect(nats).await.unwrap(),
+            region,
+            version,
+            _serving: serving,
+        };
+        invocation.create_stream().await;
+        invocation
+    }
+
+    pub(crate) async fn create_stream(&self) {
+        let config = stream::Config {
+            name: subject::work_stream(&self.region, self.version),
+            subjects: vec![subject::work_of_version(&self.region, self.version)],
+            storage: stream::StorageType::Memory,
+            retention: stream::RetentionPolicy::WorkQueue,
+            ..stream::Config::default()
+        };
+        let name = subject::work_consumer(&self.region, self.version);
+        let consumer = consumer::pull::Config {
+            durable_name: Some(name),
+            ..consumer::pull::Config::default()
+        };
+        // After a restart of the server the client needs a moment to be back.
+        eventually("the stream can be made", async || {
+            let context = jetstream::new(self.client.clone());
+            let Ok(stream) = context.get_or_create_stream(config.clone()).await else {
+                return false;
+            };
+            stream.create_consumer(consumer.clone()).await.is_ok()
+        })
+        .await;
+    }
+
+    /// How many messages are neither acked nor given up.
+    pub(crate) async fn queued(&self) -> u64 {
+        let context = jetstream::new(self.client.clone());
+        let name = subject::work_stream(&self.region, self.version);
+        context
+            .get_stream(name)
+            .await
+            .unwrap()
+            .cached_info()
+            .state
+            .messages
+    }
+
+    pub(crate) async fn all_settled(&self) {
+        eventually("all messages are settled", async || {
+            self.queued().await == 0
+        })
+        .await;
+    }
+
+    /// The most claims that were open at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.desk.most_open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn cancel(&self, id: RequestId) {
+        let subject = subject::cancel(self.version);
+        let payload = id.to_string().into();
+        self.client.publish(subject, payload).await.unwrap();
+        self.client.flush().await.unwrap();
+    }
+
+    pub(crate) async fn publish_raw(&self, payload: &'static [u8]) {
+        let id = RequestId::from_uuid(uuid::Uuid::new_v4());
+        let subject = subject::work(&self.region, self.version, id);
+        self.publish(subject, async_nats::HeaderMap::new(), payload.into())
+            .await;
+    }
+
+    async fn publish(&self, subject: String, headers: async_nats::HeaderMap, payload: Bytes) {
+        let context = jetstream::new(self.client.clone());
+        let ack = context
+            .publish_with_headers(subject, headers, payload)
+            .await;
+        ack.unwrap().await.unwrap();
+    }
+
+    pub(crate) async fn call(&self, ask: Ask) -> Call {
+        let id = RequestId::from_uuid(uuid::Uuid::new_v4());
+        let (head_out, head) = oneshot::channel();
+        let (frames_out, frames) = mpsc::channel(4);
+        let (leave, left) = oneshot::channel();
+        let (answer_token, body_token) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        let pending = Pending {
+            refuse: ask.refuse,
+            head: head_out,
+            frames: frames_out,
+            left,
+        };
+        self.desk
+            .answers
+            .lock()
+            .unwrap()
+            .insert(answer_token.to_string(), pending);
+        let inline = if ask.chunked {
+            0
+        } else {
+            ask.body.len().min(INLINE_BODY_LIMIT)
+        };
+        let more = ask.chunked || inline < ask.body.len();
+        if more {
+            let rest = ask.body.slice(inline..);
+            self.desk
+                .bodies
+                .lock()
+                .unwrap()
+                .insert(body_token.to_string(), rest);
+        }
+        let mut pairs = ask.headers.clone();
+        if !ask.chunked && ask.method != "GET" {
+            pairs.push(("content-length", ask.body.len().to_string()));
+        }
+        let item = WorkerInvokeFunctionRequest {
+            request_id: id.to_string(),
+            nca_id: "account".into(),
+            subject: "tester".into(),
+            request_body: Some(ask.body[..inline].to_vec()),
+            request_headers: pairs
+                .into_iter()
+                .map(|(key, value)| StringKv {
+                    key: key.into(),
+                    value,
+                })
+                .collect(),
+            request_method: ask.method.into(),
+            request_path: ask.path,
+            stateless_config: Some(StatelessConfig {
+                connection_configs: vec![ConnectionConfig {
+                    http1_config: Some(Http1ProtocolConfig {
+                        proxy_uri: None,
+                        target_uri: self.target.clone(),
+                        response_authorization_token: answer_token.to_string(),
+                        request_authorization_token: more.then(|| body_token.to_string()),
+                    }),
+                }],
+            }),
+            ..WorkerInvokeFunctionRequest::default()
+        };
+        let mut headers = async_nats::HeaderMap::new();
+        if self.claims {
+            headers.insert(CLAIM_HEADER, "1");
+        }
+        if let Some(deadline) = ask.deadline_ms {
+            headers.insert(DEADLINE_HEADER, deadline.to_string());
+        }
+        let subject = subject::work(&self.region, self.version, id);
+        self.publish(subject, headers, item.encode_to_vec().into())
+            .await;
+        Call {
+            id,
+            head,
+            frames,
+            leave: Some(leave),
+        }
+    }
+}
+
+impl Call {
+    pub(crate) async fn head(&mut self) -> ResponseHead {
+        let head = tokio::time::timeout(Duration::from_secs(20), &mut self.head).await;
+        head.expect("an answer in time").expect("an answer")
+    }
+
+    /// The next bytes of the body; an error is a broken end.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.frames.recv()).await;
+        next.expect("more in time")
+    }
+
+    pub(crate) async fn answer(mut self) -> Answer {
+        let head = self.head().await;
+        let mut body = BytesMut::new();
+        while let Some(bytes) = self.next().await {
+            body.extend_from_slice(&bytes.expect("a clean end"));
+        }
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.freeze(),
+        }
+    }
+
+    /// The caller goes away.
+    pub(crate) fn leave(&mut self) {
+        self.leave.take();
+    }
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let patience = tokio::time::Instant::now() + Duration::from_secs(15);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < patience, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn serve(listener: TcpListener, desk: Arc<Desk>, claims: bool) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
+        let desk = Arc::clone(&desk);
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let desk = Arc::clone(&desk);
+                async move { Ok::<_, Infallible>(attach(desk, request, claims).await) }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http2().max_concurrent_streams(1000);
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn attach(desk: Arc<Desk>, request: Request<Incoming>, claims: bool) -> Response<Body> {
+    assert_eq!(request.uri().path(), attach::PATH);
+    let version = if claims {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    assert_eq!(request.version(), version);
+    let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
+    let token = token.strip_prefix("Bearer ").unwrap().to_owned();
+    if request.method() == Method::GET {
+        assert_eq!(request.headers()[header::ACCEPT], attach::OCTETS);
+        let body = desk.bodies.lock().unwrap().remove(&token);
+        return body.map_or_else(|| status(StatusCode::UNAUTHORIZED), rest);
+    }
+    assert_eq!(request.headers()[header::CONTENT_TYPE], attach::OCTETS_H1);
+    assert_eq!(request.headers().contains_key(attach::CLAIM), claims);
+    let pending = desk.answers.lock().unwrap().remove(&token);
+    let Some(pending) = pending else {
+        return status(StatusCode::UNAUTHORIZED);
+    };
+    if pending.refuse {
+        return status(StatusCode::GONE);
+    }
+    if !claims {
+        // NVIDIA's answers when the caller has everything, or has left.
+        let _ = forward(request.into_body(), pending).await;
+        return status(StatusCode::OK);
+    }
+    let open = desk.open.fetch_add(1, Ordering::SeqCst) + 1;
+    desk.most_open.fetch_max(open, Ordering::SeqCst);
+    let (done, ended) = oneshot::channel();
+    tokio::spawn(async move {
+        let clean = forward(request.into_body(), pending).await;
+        desk.open.fetch_sub(1, Ordering::SeqCst);
+        if clean {
+            let _ = done.send(());
+        }
+    });
+    // Empty when the caller has everything, broken when the caller is gone.
+    let end = streams::once(ended).filter_map(|ended| {
+        std::future::ready(ended.err().map(|_| Err(io::Error::other("caller gone"))))
+    });
+    let mut response = Response::new(StreamBody::new(end).boxed_unsync());
+    response
+        .headers_mut()
+        .insert(attach::CLAIM, attach::CLAIM_GRANTED.parse().unwrap());
+    response
+}
+
+/// Reads an answer's stream; says whether it ended cleanly.
+async fn forward(mut body: Incoming, mut pending: Pending) -> bool {
+    let mut start = BytesMut::new();
+    let mut head = Some(pending.head);
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            _ = &mut pending.left => return false,
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
+                start.extend_from_slice(&data);
+            }
+            Some(Err(error)) => {
+                let _ = pending.frames.send(Err(io::Error::other(error))).await;
+                return false;
+            }
+            None => return head.is_none(),
+        }
+        if let Some(out) = head.take() {
+            match ResponseHead::decode(&start).expect("a valid head") {
+                Some((decoded, length)) => {
+                    let _ = start.split_to(length);
+                    let _ = out.send(decoded);
+                }
+                None => {
+                    head = Some(out);
+                    continue;
+                }
+            }
+        }
+        if !start.is_empty()
+            && pending
+                .frames
+                .send(Ok(start.split().freeze()))
+                .await
+                .is_err()
+        {
+            return false;
+        }
+    }
+}
+
+fn rest(bytes: Bytes) -> Response<Body> {
+    let chunks: Vec<_> = bytes.chunks(100_000).map(Bytes::copy_from_slice).collect();
+    let chunks = streams::iter(chunks).map(|chunk| Ok(Frame::data(chunk)));
+    Response::new(StreamBody::new(chunks).boxed_unsync())
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let empty = Empty::new().map_err(|never| match never {});
+    let mut response = Response::new(empty.boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
