@@ -20,7 +20,18 @@ use tokio_util::sync::CancellationToken;
 struct Args(Vec<String>);
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> std::process::ExitCode {
+    match start().await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        // Without a backtrace, whatever the environment says: the log's end is to be read.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> anyhow::Result<()> {
     let args = Args(std::env::args().skip(1).collect());
     let shutdown = CancellationToken::new();
     let part = args.word(0)?.to_owned();
@@ -45,7 +56,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(part: &str, args: &Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    println!("stand-in: {part}");
+    if part != "local" {
+        println!("stand-in: {part}");
+    }
     if std::env::var("STAND_IN_FAILS").is_ok_and(|fails| fails == part) {
         bail!("told to fail");
     }
