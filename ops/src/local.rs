@@ -1,0 +1,146 @@
+//! The local stack: a NATS hub, DNS, WAN delay lines, an edge, and per region a NATS leaf, an invocation service, a
+//! worker and a sample function, each a process of its own.
+//!
+//! One supervisor process holds a stack ([`up`]); every other command ([`status`], [`kill`], …) reaches it through the
+//! state folder. The two parts that exist only for the stack, [`dns`] and [`delay_line`], run as processes as well.
+//! [`up`] must be called on a thread that lives as long as the stack, such as a current-thread runtime's: the kernel
+//! ends the parts when the thread that started them ends.
+
+mod admin;
+mod block;
+mod certificates;
+mod control;
+mod detach;
+mod dns;
+mod endpoints;
+mod files;
+mod folder;
+mod http;
+mod nats;
+mod parts;
+mod plan;
+mod process;
+mod show;
+mod specs;
+mod status;
+mod supervisor;
+mod up;
+mod view;
+mod wan;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use frontdoor_protocol::names::RegionName;
+use tokio_util::sync::CancellationToken;
+
+use control::Client;
+use folder::Folder;
+use show::say;
+
+/// What a stack is to be.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// The state folder; made if it is not there.
+    pub dir: PathBuf,
+    /// The regions, in the order they are shown.
+    pub regions: Vec<RegionName>,
+    /// One-way delays between the edge and regions; a region not named has none.
+    pub wan: Vec<(RegionName, Duration)>,
+    /// The edge's HTTPS port; 0 for any, as for the other two.
+    pub https_port: u16,
+    /// The edge's HTTP port.
+    pub http_port: u16,
+    /// The edge's admin port.
+    pub admin_port: u16,
+    /// Return when the stack is ready, and leave it running.
+    pub detach: bool,
+    /// The `frontdoor` program that the parts are run with.
+    pub binary: PathBuf,
+    /// The NATS server; looked for if not given.
+    pub nats_server: Option<PathBuf>,
+    /// Print nothing but errors.
+    pub quiet: bool,
+    /// Stop when standard input is closed, as it is when whoever started this process ends.
+    pub stop_on_stdin_eof: bool,
+}
+
+/// Starts a stack and holds it until `shutdown`, `local down` or a closed stdin; detached, only until it is ready.
+///
+/// # Errors
+/// If the folder is in use, something needed is missing, or a part does not become ready; whatever was started is
+/// stopped again.
+pub async fn up(options: UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    if options.detach {
+        detach::up(options, shutdown).await
+    } else {
+        up::run(options, shutdown).await
+    }
+}
+
+/// Stops the stack of a folder and returns when all of it is gone.
+///
+/// # Errors
+/// If the stack does not stop.
+pub async fn down(dir: &Path) -> anyhow::Result<()> {
+    let folder = Folder::new(dir)?;
+    if !folder.in_use()? {
+        say(&format!("no stack is running in {}", dir.display()));
+        return Ok(());
+    }
+    Client::open(&folder)?.down().await
+}
+
+/// Prints the state of a stack.
+///
+/// # Errors
+/// If no stack is running in the folder.
+pub async fn status(dir: &Path, json: bool) -> anyhow::Result<()> {
+    let view = Client::open(&Folder::new(dir)?)?.status().await?;
+    if json {
+        say(&serde_json::to_string_pretty(&view)?);
+    } else {
+        say(status::table(&view, &status::Shares::new()).trim_end());
+    }
+    Ok(())
+}
+
+/// Sends a signal to a part (`us-east/worker`, `hub`) or to every process of a region (`us-east`) at once.
+///
+/// # Errors
+/// If the target or the signal is unknown, or nothing of the target is running.
+pub async fn kill(dir: &Path, target: &str, signal: &str) -> anyhow::Result<()> {
+    Client::open(&Folder::new(dir)?)?.kill(target, signal).await
+}
+
+/// Starts what is not running of a target, and returns when all of it is ready.
+///
+/// # Errors
+/// If the target is unknown or does not become ready.
+pub async fn start(dir: &Path, target: &str) -> anyhow::Result<()> {
+    Client::open(&Folder::new(dir)?)?.start(target).await
+}
+
+/// Changes WAN delays of a running stack.
+///
+/// # Errors
+/// If a region is unknown or a delay out of range.
+pub async fn wan(dir: &Path, changes: &[(RegionName, Duration)]) -> anyhow::Result<()> {
+    Client::open(&Folder::new(dir)?)?.wan(changes).await
+}
+
+/// Runs the stack's DNS server from its configuration file.
+///
+/// # Errors
+/// If the configuration is wrong or a port cannot be opened.
+pub async fn dns(config: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
+    dns::run(config, shutdown).await
+}
+
+/// Runs the stack's WAN delay lines from their configuration file.
+///
+/// # Errors
+/// If the configuration is wrong or the admin port cannot be opened.
+pub async fn delay_line(config: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
+    wan::run(config, shutdown).await
+}

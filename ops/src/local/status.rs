@@ -1,0 +1,214 @@
+//! A stack in words and tables, for people: from data to text and nothing else. (pure)
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::files::DOMAIN;
+use super::parts::{PartId, RegionPart};
+use super::view::{PartView, StackView, State};
+
+/// Each region's share of the calls, from 0 to 1.
+pub(super) type Shares = BTreeMap<String, f64>;
+
+/// Counters of calls in the edge's `/regions`, whichever it has.
+const COUNTERS: [&str; 4] = ["served", "calls", "requests", "total"];
+
+/// The whole stack as a table: a row per region, a line for what exists once, and what died with the end of its log.
+pub(super) fn table(view: &StackView, shares: &Shares) -> String {
+    let mut rows = vec![vec!["region".to_owned(), "wan".to_owned()]];
+    let header = rows.first_mut();
+    if let Some(header) = header {
+        header.extend(RegionPart::ALL.map(|part| part.as_str().to_owned()));
+        header.push("share".to_owned());
+    }
+    for region in &view.regions {
+        let mut row = vec![region.name.to_string(), region.wan.to_string()];
+        row.extend(RegionPart::ALL.map(|part| cell(view.part_of(&region.name, part))));
+        row.push(
+            shares
+                .get(region.name.as_str())
+                .map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
+        );
+        rows.push(row);
+    }
+    let mut text = aligned(&rows);
+    let single = [PartId::Hub, PartId::Dns, PartId::Wan, PartId::Edge];
+    let single: Vec<_> = single
+        .iter()
+        .map(|id| format!("{id} {}", cell(view.part(id))))
+        .collect();
+    text += &single.join("   ");
+    text.push('\n');
+    for part in view.parts.iter().filter(|part| part.state == State::Dead) {
+        text += &death(part);
+    }
+    text
+}
+
+/// What is different between two moments, a line each.
+pub(super) fn changes(before: &StackView, after: &StackView) -> Vec<String> {
+    let mut lines = vec![];
+    for (old, new) in before.parts.iter().zip(&after.parts) {
+        if old.state == new.state && old.pid == new.pid {
+            continue;
+        }
+        match new.state {
+            State::Waiting | State::Starting => {}
+            State::Dead => lines.extend(death(new).lines().map(str::to_owned)),
+            State::Up | State::Stopped => lines.push(format!("{}: {}", new.name, cell(Some(new)))),
+        }
+    }
+    for (old, new) in before.regions.iter().zip(&after.regions) {
+        if old.wan != new.wan {
+            lines.push(format!("{}: wan {} (was {})", new.name, new.wan, old.wan));
+        }
+    }
+    lines
+}
+
+/// What the start of a stack is waiting for, if anything.
+pub(super) fn waiting_for(view: &StackView) -> Option<String> {
+    let starting: Vec<_> = view
+        .parts
+        .iter()
+        .filter(|p| p.state == State::Starting)
+        .map(|p| p.name.as_str())
+        .collect();
+    (!starting.is_empty()).then(|| starting.join(", "))
+}
+
+/// Each region's share of the calls since the last look, from the edge's `/regions`; `totals` keeps the counters in
+/// between. Anything that is not there is left out.
+pub(super) fn shares(regions: &Value, totals: &mut BTreeMap<String, f64>) -> Shares {
+    let list = regions.get("regions").unwrap_or(regions);
+    let named: Vec<(&str, &Value)> = match list {
+        Value::Array(list) => list
+            .iter()
+            .filter_map(|r| Some((r["name"].as_str().or_else(|| r["region"].as_str())?, r)))
+            .collect(),
+        Value::Object(map) => map.iter().map(|(name, r)| (name.as_str(), r)).collect(),
+        _ => vec![],
+    };
+    let mut found = Shares::new();
+    let mut fresh = BTreeMap::new();
+    for (name, region) in named {
+        if let Some(share) = region["share"].as_f64() {
+            found.insert(name.to_owned(), share);
+        } else if let Some(total) = COUNTERS
+            .iter()
+            .find_map(|counter| region[*counter].as_f64())
+        {
+            let before = totals.insert(name.to_owned(), total);
+            // A counter that fell belongs to a new edge.
+            fresh.insert(
+                name.to_owned(),
+                total - before.filter(|&b| b <= total).unwrap_or_default(),
+            );
+        }
+    }
+    let sum: f64 = fresh.values().sum();
+    if sum > 0.0 {
+        found.extend(fresh.into_iter().map(|(name, calls)| (name, calls / sum)));
+    }
+    found
+}
+
+/// Two ways to call the running stack, from its `endpoints.json`. `dir` is the state folder as the person named it.
+pub(super) fn how_to_call(endpoints: &Value, dir: &str) -> String {
+    let text = |path: &str| {
+        endpoints
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned()
+    };
+    let port = |path: &str| text(path).rsplit(':').next().unwrap_or("?").to_owned();
+    let (function, https, http) = (
+        text("/functions/0/id"),
+        port("/edge/https"),
+        port("/edge/http"),
+    );
+    let dir = shell_quoted(dir);
+    let rest = format!(
+        "-H \"Authorization: Bearer $(cat {dir}/api_key)\" -H 'Content-Type: application/json' -d '{{\"message\":\"hello\"}}'"
+    );
+    let mut lines = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(lines, "call it:");
+    let _ = writeln!(
+        lines,
+        "  curl --cacert {dir}/ca.pem https://{function}.{DOMAIN}:{https}/echo {rest}"
+    );
+    let _ = writeln!(
+        lines,
+        "  curl http://localhost:{http}/echo -H 'Host: {function}.{DOMAIN}' {rest}"
+    );
+    let _ = writeln!(
+        lines,
+        "edge admin: {}   all addresses: {dir}/endpoints.json",
+        text("/edge/admin")
+    );
+    lines
+}
+
+/// A path as one word of a shell, left alone when it is one already.
+fn shell_quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+fn cell(part: Option<&PartView>) -> String {
+    match part {
+        None => "-".to_owned(),
+        Some(part) => match part.pid {
+            Some(pid) => format!("{} {pid}", part.state.as_str()),
+            None => part.state.as_str().to_owned(),
+        },
+    }
+}
+
+fn death(part: &PartView) -> String {
+    let ending = part.ending.as_deref().unwrap_or("ended");
+    if part.asked {
+        return format!("{}: dead, {ending} as asked\n", part.name);
+    }
+    let log: String = part
+        .log
+        .iter()
+        .map(|line| format!("  | {line}\n"))
+        .collect();
+    format!("{}: dead, {ending}\n{log}", part.name)
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|c| c.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or_default())
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let line: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"))
+            .collect();
+        text += line.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
