@@ -6,6 +6,7 @@
 pub mod client;
 pub mod edge;
 pub mod eventually;
+pub mod load;
 pub mod region;
 pub mod tls;
 pub mod world;
