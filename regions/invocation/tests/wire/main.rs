@@ -12,6 +12,7 @@ mod worker;
 
 mod answers;
 mod claims;
+mod crowd;
 mod refusals;
 mod stopping;
 mod streams;

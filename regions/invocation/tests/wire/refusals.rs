@@ -265,6 +265,16 @@ async fn a_waiting_call_learns_that_nats_is_lost() {
 }
 
 #[tokio::test]
+async fn a_frozen_nats_costs_two_seconds_at_most() {
+    let world = World::start().await;
+    world.nats.freeze();
+    let began = Instant::now();
+    let reply = changed(&world, None, &[]).await;
+    check(&reply, 503, "not-started");
+    assert!(began.elapsed() < Duration::from_millis(2_500));
+}
+
+#[tokio::test]
 async fn a_deleted_stream_is_made_again_by_the_next_call() {
     let world = World::start().await;
     let jetstream = async_nats::jetstream::new(world.nats_client().await);

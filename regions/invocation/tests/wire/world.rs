@@ -92,6 +92,13 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Stops it from running, without closing anything.
+    pub(crate) fn freeze(&self) {
+        let pid = self.child.id().to_string();
+        let frozen = Command::new("kill").args(["-STOP", &pid]).status();
+        assert!(frozen.unwrap().success());
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
