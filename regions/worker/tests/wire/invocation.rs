@@ -407,13 +407,14 @@ async fn forward(mut body: Incoming, mut pending: Pending) -> bool {
                 }
             }
         }
-        if !start.is_empty()
-            && pending
-                .frames
-                .send(Ok(start.split().freeze()))
-                .await
-                .is_err()
-        {
+        if start.is_empty() {
+            continue;
+        }
+        let sent = tokio::select! {
+            sent = pending.frames.send(Ok(start.split().freeze())) => sent.is_ok(),
+            _ = &mut pending.left => false,
+        };
+        if !sent {
             return false;
         }
     }
