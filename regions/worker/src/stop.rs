@@ -43,10 +43,8 @@ pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
     {
         tracing::warn!("some answers were not taken over in time");
     }
-    if !matches!(
-        tokio::time::timeout(FLUSH, parts.client.flush()).await,
-        Ok(Ok(()))
-    ) {
+    let confirmed = tokio::time::timeout(FLUSH, nats::round_trip(&parts.client)).await;
+    if confirmed != Ok(true) {
         tracing::warn!(
             "NATS did not confirm the last acks; unfinished messages may come again and be refused"
         );

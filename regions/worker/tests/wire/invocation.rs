@@ -51,6 +51,8 @@ pub(crate) struct Ask {
 pub(crate) struct Call {
     pub(crate) id: RequestId,
     head: oneshot::Receiver<ResponseHead>,
+    /// The head, once it has arrived.
+    arrived: Option<ResponseHead>,
     frames: mpsc::Receiver<Result<Bytes, io::Error>>,
     leave: Option<oneshot::Sender<()>>,
 }
@@ -258,6 +260,7 @@ impl Invocation {
         Call {
             id,
             head,
+            arrived: None,
             frames,
             leave: Some(leave),
         }
@@ -266,8 +269,12 @@ impl Invocation {
 
 impl Call {
     pub(crate) async fn head(&mut self) -> ResponseHead {
+        if let Some(head) = &self.arrived {
+            return head.clone();
+        }
         let head = tokio::time::timeout(Duration::from_secs(20), &mut self.head).await;
-        head.expect("an answer in time").expect("an answer")
+        let head = head.expect("an answer in time").expect("an answer");
+        self.arrived.insert(head).clone()
     }
 
     /// The next bytes of the body; an error is a broken end.
@@ -315,7 +322,12 @@ async fn serve(listener: TcpListener, desk: Arc<Desk>, claims: bool) {
                 async move { Ok::<_, Infallible>(attach(desk, request, claims).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http2().max_concurrent_streams(1000);
+            // As the worker's own windows: see there why the connection's is so large.
+            builder
+                .http2()
+                .max_concurrent_streams(1000)
+                .initial_stream_window_size(256 * 1024)
+                .initial_connection_window_size(1 << 30);
             let _ = builder
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

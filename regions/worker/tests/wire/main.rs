@@ -201,6 +201,32 @@ async fn events_come_one_by_one_as_they_are_written() {
 }
 
 #[tokio::test]
+async fn slow_readers_of_small_events_disturb_nobody() {
+    let world = World::start(Plan {
+        protocol: "h2c",
+        slots: 16,
+        ..Plan::default()
+    })
+    .await;
+    let mut slow = Vec::new();
+    for _ in 0..12 {
+        let path = "/events?count=20000&interval_ms=0";
+        let mut call = world.invocation.call(get(path)).await;
+        call.head().await;
+        slow.push(call);
+    }
+    for _ in 0..50 {
+        let call = world.invocation.call(get("/sleep/5")).await;
+        assert_eq!(call.answer().await.status, 200);
+    }
+    for call in slow {
+        let text = call.answer().await.body;
+        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 40_000);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn refused_and_expired_calls_never_reach_the_container() {
     let world = World::start(Plan::default()).await;
     let refused = Ask {
