@@ -78,9 +78,16 @@ pub(super) struct Supervisor<S> {
     edge: Option<EdgeAddresses>,
     phase: Phase,
     parts: BTreeMap<PartId, Part>,
-    checks: JoinSet<(PartId, anyhow::Result<Option<EdgeAddresses>>)>,
+    checks: JoinSet<Checked>,
     waits: Vec<Wait>,
     view: watch::Sender<StackView>,
+}
+
+/// What a readiness check found, and of which process: it may be gone by now, and another in its place.
+struct Checked {
+    part: PartId,
+    pid: Option<u32>,
+    outcome: anyhow::Result<Option<EdgeAddresses>>,
 }
 
 /// One part's present.
@@ -181,8 +188,8 @@ impl<S: Stack> Supervisor<S> {
             self.publish();
             tokio::select! {
                 Some(order) = orders.recv() => self.carry_out(order),
-                Some(done) = self.checks.join_next() => if let Ok((id, outcome)) = done {
-                    self.checked(&id, outcome);
+                Some(done) = self.checks.join_next() => if let Ok(done) = done {
+                    self.checked(done);
                 },
                 _ = died.recv() => self.reap(),
                 _ = look.tick() => self.reap(),
@@ -288,8 +295,11 @@ impl<S: Stack> Supervisor<S> {
             .guard
             .start(&launch)
             .with_context(|| launch.program.display().to_string())?;
-        let name = id.clone();
-        let check = self.checks.spawn(async move { (name, check.wait().await) });
+        let (part, pid) = (id.clone(), child.id());
+        let check = self.checks.spawn(async move {
+            let outcome = check.wait().await;
+            Checked { part, pid, outcome }
+        });
         let part = Part {
             state: State::Starting,
             child: Some(child),
@@ -301,12 +311,15 @@ impl<S: Stack> Supervisor<S> {
         Ok(())
     }
 
-    fn checked(&mut self, id: &PartId, outcome: anyhow::Result<Option<EdgeAddresses>>) {
-        let Some(part) = self.parts.get_mut(id) else {
+    fn checked(&mut self, checked: Checked) {
+        let Some(part) = self.parts.get_mut(&checked.part) else {
             return;
         };
+        if part.child.as_ref().and_then(Child::id) != checked.pid {
+            return;
+        }
         part.check = None;
-        match outcome {
+        match checked.outcome {
             Ok(addresses) => {
                 part.state = State::Up;
                 if let Some(addresses) = addresses {

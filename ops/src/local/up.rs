@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use frontdoor_protocol::names::RegionName;
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::control::{Access, Control, token_digest};
@@ -26,6 +29,8 @@ use super::{UpOptions, block, certificates, endpoints, nats};
 
 /// Orders that may wait while the supervisor is busy with one.
 const ORDERS: usize = 64;
+/// How long answers of the control port may take to leave once everything has stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The stack of one folder, as the supervisor uses it.
 struct Local {
@@ -56,10 +61,10 @@ pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyh
     };
     check_ports(ports)?;
     let nats_server = nats::find(options.nats_server.as_deref(), &options.binary).await?;
-    let guard = Guard::find();
+    let guard = Guard::find().await;
     if !guard.holds() && !options.quiet {
         say(
-            "note: `setpriv` (util-linux) is not there, so parts would outlive a supervisor that is killed with SIGKILL",
+            "note: there is no `setpriv` of util-linux, so parts would outlive a supervisor that is killed with SIGKILL",
         );
     }
 
@@ -97,7 +102,7 @@ pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyh
         down: down.clone(),
     };
     claimed.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(claimed)?;
+    let listener = TcpListener::from_std(claimed)?;
     let access = Access {
         url: format!("http://{}", plan.control()),
         token,
@@ -108,8 +113,7 @@ pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyh
     let show = Show::new(folder.clone(), options.dir.display().to_string());
     let view = supervisor.watch();
     let gone = CancellationToken::new();
-    let serve = axum::serve(listener, control.routes())
-        .with_graceful_shutdown(gone.clone().cancelled_owned());
+    let serve = serve_control(listener, control.routes(), gone.clone());
     // All on this thread, and on this task: the children's lives hang on the thread that starts them.
     let supervise = async {
         let outcome = supervisor.run(received, down).await;
@@ -121,13 +125,27 @@ pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyh
             show.follow(view).await;
         }
     };
-    let (outcome, served, ()) = tokio::join!(supervise, serve.into_future(), tell);
+    let (outcome, served, ()) = tokio::join!(supervise, serve, tell);
     for name in [folder::CONTROL, folder::PROCESSES, folder::ENDPOINTS] {
         folder.remove(name)?;
     }
     drop(lock);
     outcome?;
-    served.context("the control port failed")
+    served
+}
+
+/// Serves until `gone`, and a little longer for answers on their way; a caller that stays silent is not waited for.
+async fn serve_control(
+    listener: TcpListener,
+    routes: Router,
+    gone: CancellationToken,
+) -> anyhow::Result<()> {
+    let served =
+        axum::serve(listener, routes).with_graceful_shutdown(gone.clone().cancelled_owned());
+    tokio::select! {
+        served = served.into_future() => served.context("the control port failed"),
+        () = async { gone.cancelled().await; sleep(LAST_ANSWERS).await } => Ok(()),
+    }
 }
 
 fn delays(options: &UpOptions) -> anyhow::Result<BTreeMap<RegionName, Duration>> {
