@@ -69,7 +69,8 @@ pub(super) async fn up(options: UpOptions, shutdown: CancellationToken) -> anyho
         let dir = options.dir.display().to_string();
         say(&status::how_to_call(&endpoints, &dir));
         say(&format!(
-            "running in the background; `frontdoor local down --dir {dir}` stops it"
+            "running in the background; `frontdoor local down --dir {}` stops it",
+            status::shell_quoted(&dir)
         ));
     }
     Ok(())

@@ -174,7 +174,7 @@ pub(super) fn how_to_call(endpoints: &Value, dir: &str) -> String {
 }
 
 /// A path as one word of a shell, left alone when it is one already.
-fn shell_quoted(text: &str) -> String {
+pub(super) fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

@@ -4,10 +4,10 @@
 //! about, and after each event the state is published for whoever shows it. A part that dies stays dead until
 //! somebody orders its start: a stack for drills must not heal behind the operator's back.
 
+mod part;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,19 +16,18 @@ use frontdoor_protocol::span::Span;
 use nix::sys::signal::Signal;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::PartId;
 use super::process::{self, Guard, Identity, Launch};
 use super::specs::{Check, EdgeAddresses};
-use super::view::{PartView, Phase, RegionView, StackView, State};
+use super::view::{Phase, RegionView, StackView, State};
+use part::{Part, Wait};
 
 /// How often processes are looked at for changes that no signal tells of (SIGSTOP by somebody else).
 const LOOK: Duration = Duration::from_millis(250);
-/// Lines of a dead part's log that are kept for showing.
-const LOG_LINES: usize = 10;
 /// How long an order waits for processes to die after SIGKILL.
 const DEATH: Duration = Duration::from_secs(5);
 /// How long an order waits for parts to become ready; each part's own check ends earlier.
@@ -88,27 +87,6 @@ struct Checked {
     part: PartId,
     pid: Option<u32>,
     outcome: anyhow::Result<Option<EdgeAddresses>>,
-}
-
-/// One part's present.
-#[derive(Debug)]
-struct Part {
-    state: State,
-    /// Held until its end has been seen, so that its number cannot be another process's.
-    child: Option<Child>,
-    check: Option<AbortHandle>,
-    log: PathBuf,
-    ending: Option<String>,
-    asked: bool,
-    tail: Vec<String>,
-}
-
-/// An order whose answer is not due yet.
-struct Wait {
-    parts: Vec<PartId>,
-    until: State,
-    deadline: Instant,
-    answer: Answer,
 }
 
 // === impl Supervisor ===
@@ -410,82 +388,5 @@ impl<S: Stack> Supervisor<S> {
             *view = now;
             changed
         });
-    }
-}
-
-// === impl Part ===
-
-impl Default for Part {
-    fn default() -> Self {
-        Self {
-            state: State::Waiting,
-            child: None,
-            check: None,
-            log: PathBuf::new(),
-            ending: None,
-            asked: false,
-            tail: vec![],
-        }
-    }
-}
-
-impl Part {
-    /// Its process is gone. An ending already known says more than how the process ended.
-    fn end(&mut self, how: String) {
-        self.state = State::Dead;
-        self.child = None;
-        self.ending.get_or_insert(how);
-        self.tail = process::tail(&self.log, LOG_LINES);
-        if let Some(check) = self.check.take() {
-            check.abort();
-        }
-    }
-
-    fn view(&self, id: &PartId) -> PartView {
-        PartView {
-            name: id.to_string(),
-            state: self.state,
-            pid: self.child.as_ref().and_then(Child::id),
-            ending: self.ending.clone(),
-            asked: self.asked,
-            log: self.tail.clone(),
-        }
-    }
-}
-
-// === impl Wait ===
-
-impl Wait {
-    fn outcome(&self, parts: &BTreeMap<PartId, Part>) -> Option<Result<(), String>> {
-        let mine = || {
-            self.parts
-                .iter()
-                .filter_map(|id| Some((id, parts.get(id)?)))
-        };
-        if mine().all(|(_, part)| part.state == self.until) {
-            return Some(Ok(()));
-        }
-        if self.until == State::Up
-            && let Some((id, part)) = mine().find(|(_, part)| part.state == State::Dead)
-        {
-            let ending = part.ending.as_deref().unwrap_or("ended");
-            let log: String = part
-                .tail
-                .iter()
-                .map(|line| format!("\n  | {line}"))
-                .collect();
-            return Some(Err(format!("{id} {ending}{log}")));
-        }
-        let late: Vec<_> = mine()
-            .filter(|(_, part)| part.state != self.until)
-            .map(|(id, _)| id.to_string())
-            .collect();
-        (Instant::now() > self.deadline).then(|| {
-            Err(format!(
-                "not {} in time: {}",
-                self.until.as_str(),
-                late.join(", ")
-            ))
-        })
     }
 }
