@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
 use crate::invocation::{Ask, eventually};
-use crate::world::{Plan, World, get, json, post};
+use crate::world::{Plan, World, get, json, post, settings};
 
 #[tokio::test]
 async fn refused_and_expired_calls_never_reach_the_container() {
@@ -27,23 +31,30 @@ async fn refused_and_expired_calls_never_reach_the_container() {
 
 #[tokio::test]
 async fn a_container_that_is_down_is_told_as_not_started() {
-    let world = World::start(Plan::default()).await;
-    world.kill_function();
-    let answer = world.invocation.call(get("/any")).await.answer().await;
-    assert_eq!(answer.status, 502);
-    assert_eq!(answer.headers["content-type"], "application/problem+json");
-    assert_eq!(answer.headers["frontdoor-execution"], "not-started");
-    assert_eq!(
-        json(&answer.body)["type"],
-        "urn:frontdoor:problem:container-unreachable"
-    );
-    eventually("not ready", async || world.admin("/ready").await.0 == 503).await;
-    let asked = "frontdoor_worker_asked ";
-    eventually("a sick container gets no calls", async || {
-        world.metric(asked).await == 0
-    })
-    .await;
-    world.stop().await;
+    for (claims, told) in [(true, Some("not-started")), (false, None)] {
+        let world = World::start(Plan {
+            claims,
+            ..Plan::default()
+        })
+        .await;
+        world.kill_function();
+        let answer = world.invocation.call(get("/any")).await.answer().await;
+        assert_eq!(answer.status, 502);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let execution = answer.headers.get("frontdoor-execution");
+        assert_eq!(execution.map(|value| value.to_str().unwrap()), told);
+        assert_eq!(
+            json(&answer.body)["type"],
+            "urn:frontdoor:problem:container-unreachable"
+        );
+        eventually("not ready", async || world.admin("/ready").await.0 == 503).await;
+        let asked = "frontdoor_worker_asked ";
+        eventually("a sick container gets no calls", async || {
+            world.metric(asked).await == 0
+        })
+        .await;
+        world.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -214,4 +225,31 @@ async fn work_goes_on_after_nats_was_restarted() {
     let after = world.invocation.call(get("/after")).await;
     assert_eq!(after.answer().await.status, 200);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_server_is_refused_with_a_clear_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = r#"INFO {"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}"#;
+        stream
+            .write_all(format!("{info}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut heard = [0; 4096];
+        while stream.read(&mut heard).await.is_ok_and(|length| length > 0) {
+            stream.write_all(b"PONG\r\n").await.unwrap();
+        }
+    });
+    let settings = settings(&url, "127.0.0.1:1", &Plan::default());
+    let run = frontdoor_worker::run(settings, CancellationToken::new());
+    let error = tokio::time::timeout(Duration::from_secs(10), run).await;
+    let error = error.expect("in time").expect_err("too old").to_string();
+    assert_eq!(
+        error,
+        "nats-server 2.9.10 is too old: 2.11 or newer is required"
+    );
+    server.abort();
 }

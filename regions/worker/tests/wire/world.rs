@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_function::{Options, Server};
-use frontdoor_protocol::names::VersionId;
-use frontdoor_worker::{RunError, Worker, config};
+use frontdoor_worker::config::{self, Settings};
+use frontdoor_worker::{RunError, Worker};
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -58,30 +58,10 @@ impl World {
         .unwrap();
         let container = server.local_addr().unwrap();
         let function = tokio::spawn(server.serve(CancellationToken::new()));
-        let version: VersionId = uuid::Uuid::new_v4().to_string().parse().unwrap();
-        let region = "us-east".parse().unwrap();
+        let settings = settings(&nats.url(), &container.to_string(), &plan);
+        let region = settings.region.clone();
+        let version = settings.version;
         let invocation = Invocation::start(plan.claims, &nats.url(), region, version).await;
-        let toml = format!(
-            r#"
-            region = "us-east"
-            function = "{}"
-            function_name = "echo"
-            version = "{version}"
-            admin = "127.0.0.1:0"
-            slots = {}
-            nats = {{ url = "{}" }}
-            container = {{ url = "http://{container}", protocol = "{}" }}
-            stop = {{ grace = "{}" }}
-            "#,
-            uuid::Uuid::new_v4(),
-            plan.slots,
-            nats.url(),
-            plan.protocol,
-            plan.grace,
-        );
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), toml).unwrap();
-        let settings = config::load(file.path()).unwrap();
         let worker = Worker::bind(settings).await.unwrap();
         let admin = format!("http://{}", worker.admin_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -154,6 +134,31 @@ impl World {
         self.shutdown.cancel();
         self.stopped().await;
     }
+}
+
+/// A worker's settings, by way of a file as an operator would write it.
+pub(crate) fn settings(nats: &str, container: &str, plan: &Plan) -> Settings {
+    let toml = format!(
+        r#"
+        region = "us-east"
+        function = "{}"
+        function_name = "echo"
+        version = "{}"
+        admin = "127.0.0.1:0"
+        slots = {}
+        nats = {{ url = "{nats}" }}
+        container = {{ url = "http://{container}", protocol = "{}" }}
+        stop = {{ grace = "{}" }}
+        "#,
+        uuid::Uuid::new_v4(),
+        uuid::Uuid::new_v4(),
+        plan.slots,
+        plan.protocol,
+        plan.grace,
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    config::load(file.path()).unwrap()
 }
 
 pub(crate) fn get(path: &str) -> Ask {
