@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::invocation::{Ask, eventually};
@@ -107,6 +109,67 @@ async fn a_cancelled_call_is_aborted_at_once_and_its_slot_is_free() {
     assert_eq!(next.answer().await.body, "next");
     world.invocation.all_settled().await;
     world.stop().await;
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Call,
+    Abort,
+}
+
+/// A container that is well, never answers a call, and says what it sees of one.
+async fn silent_container(seen: mpsc::Sender<Seen>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let seen = seen.clone();
+        connections.spawn(async move {
+            let mut heard = vec![0; 4096];
+            let mut called = false;
+            while let Ok(length @ 1..) = stream.read(&mut heard).await {
+                if heard[..length].starts_with(b"GET /health") {
+                    let well = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(well).await.unwrap();
+                } else {
+                    called = true;
+                    seen.send(Seen::Call).await.unwrap();
+                }
+            }
+            if called {
+                seen.send(Seen::Abort).await.unwrap();
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn the_container_sees_that_a_call_is_aborted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let container = listener.local_addr().unwrap();
+    let (tell, mut seen) = mpsc::channel(1);
+    let serving = tokio::spawn(silent_container(tell, listener));
+    let world = World::start(Plan {
+        container: Some(container),
+        ..Plan::default()
+    })
+    .await;
+    for cancel in [true, false] {
+        let mut call = world.invocation.call(get("/never")).await;
+        assert_eq!(seen.recv().await, Some(Seen::Call));
+        let started = Instant::now();
+        if cancel {
+            world.invocation.cancel(call.id).await;
+        } else {
+            call.leave();
+        }
+        assert_eq!(seen.recv().await, Some(Seen::Abort));
+        assert!(
+            started.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    world.stop().await;
+    serving.abort();
 }
 
 #[tokio::test]

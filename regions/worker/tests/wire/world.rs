@@ -1,5 +1,6 @@
 //! A region in a test: real nats-server, real sample function, stand-in invocation service, and the worker.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) protocol: &'static str,
     pub(crate) claims: bool,
     pub(crate) grace: &'static str,
+    /// Another container than the sample function.
+    pub(crate) container: Option<SocketAddr>,
 }
 
 impl Default for Plan {
@@ -42,6 +45,7 @@ impl Default for Plan {
             protocol: "http1",
             claims: true,
             grace: "10s",
+            container: None,
         }
     }
 }
@@ -56,7 +60,8 @@ impl World {
         })
         .await
         .unwrap();
-        let container = server.local_addr().unwrap();
+        let function_addr = server.local_addr().unwrap();
+        let container = plan.container.unwrap_or(function_addr);
         let function = tokio::spawn(server.serve(CancellationToken::new()));
         let settings = settings(&nats.url(), &container.to_string(), &plan);
         let region = settings.region.clone();
