@@ -128,7 +128,12 @@ async fn one_connection_carries_hundreds_of_calls_in_a_row() {
             for body in ["abc", ""] {
                 let call = request("POST", "/x").body(full(body)).expect("valid");
                 let answer = client.call(call).await.expect("an answer");
-                assert_eq!(answer.status, 200, "{protocol:?} call {n}: {}", answer.text());
+                assert_eq!(
+                    answer.status,
+                    200,
+                    "{protocol:?} call {n}: {}",
+                    answer.text()
+                );
             }
         }
     }
