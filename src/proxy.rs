@@ -31,7 +31,7 @@ pub use self::context::Context;
 use crate::identity::{self, Facts};
 use crate::metrics::{Metrics, Outcome};
 use crate::response::{self, Problematic, Record};
-use crate::route::{self, Decision, Failure, NoRegion, Policy, RetryBudget};
+use crate::route::{self, Decision, Failure, NoRegion, Policy, RetryBudget, Tried};
 use crate::table::{Event, ServedOutcome, Snapshot, SnapshotReader};
 use crate::upstream;
 
@@ -288,7 +288,17 @@ impl EdgeProxy {
             answer_begun: session.response_written().is_some(),
             time_left: ctx.time_left(),
         };
-        let elsewhere = self.decide(&self.snapshots.load(), ctx);
+        let elsewhere = self
+            .decide(&self.snapshots.load(), ctx)
+            .or_else(|NoRegion| {
+                // A region that refuses one stream is there: without another one, it is asked again.
+                ctx.tried = if failure == Failure::Refused {
+                    Tried::default()
+                } else {
+                    ctx.tried
+                };
+                self.decide(&self.snapshots.load(), ctx)
+            });
         let next = match elsewhere {
             Ok(_) => route::after(failure, &circumstances, || self.budget.withdraw()),
             Err(NoRegion) => route::after(failure, &circumstances, || true).without_region(),

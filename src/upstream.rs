@@ -23,8 +23,9 @@ const IDLE_GAP: Duration = Duration::from_secs(300);
 const POOL_IDLE: Duration = Duration::from_secs(90);
 /// How often a connection that is in use is asked whether it still lives; the engine waits 5 s for the answer.
 const PING: Duration = Duration::from_secs(5);
-/// Calls on one connection. The invocation service allows more, so a new stream never has to wait.
-const STREAMS: usize = 256;
+/// Calls on one connection. The engine may open so many before it has heard the region's own limit, so this stays below
+/// what servers allow by default (hyper, and so NVIDIA's service: 200); more would be refused.
+const STREAMS: usize = 128;
 /// What one answer may have on its way: 1 MiB fills a path of 80 ms with 13 MB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What all answers on a connection may have on their way: more than all streams together, so that a caller who reads

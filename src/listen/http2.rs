@@ -25,6 +25,9 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection without any stream for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
+/// While draining, a connection without any stream for so long is closed, whether or not its caller takes leave: longer
+/// than a call that was sent before GOAWAY arrived can still be on its way.
+const DRAINED: Duration = Duration::from_secs(1);
 /// Requests that the engine rejected on one connection before it is closed.
 const REJECTED: u32 = 32;
 
@@ -59,6 +62,7 @@ where
                 continue;
             }
             () = &mut alive => return,
+            () = idle_for(DRAINED, &active), if drains => return,
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
         };
         match accepted {
@@ -102,6 +106,16 @@ async fn keep_alive(ping_pong: Option<h2::PingPong>, active: Arc<AtomicUsize>) {
             Duration::ZERO
         };
         if idle >= IDLE {
+            return;
+        }
+    }
+}
+
+/// Returns when there was no stream for so long; begins anew whenever it is called.
+async fn idle_for(time: Duration, active: &AtomicUsize) {
+    loop {
+        sleep(time).await;
+        if active.load(Ordering::Relaxed) == 0 {
             return;
         }
     }

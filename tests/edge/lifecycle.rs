@@ -78,6 +78,45 @@ async fn an_idle_edge_stops_at_once_whoever_is_connected() {
     );
 }
 
+/// A caller that is connected and hears nothing (its process is stopped, its network gone) must not hold up a stop.
+#[tokio::test]
+async fn a_deaf_caller_does_not_hold_up_a_stop() {
+    let region = Region::start(|_| async { reply(200, &[], "ok") })
+        .await
+        .expect("a port");
+    let edge = Edge::start(&[("us-east", region.address)]).await;
+    let (http, tell) = (edge.ports.http, std::sync::mpsc::channel::<()>());
+    let deaf = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let client = runtime.block_on(async {
+            let mut client = Client::plain(http, Protocol::H2).await.expect("plain");
+            let call = request("POST", "/x").body(full("x")).expect("valid");
+            client.call(call).await.expect("an answer");
+            client
+        });
+        // Nothing of it runs from here on, but its connection is open.
+        tell.1.recv().ok();
+        drop(client);
+    });
+    eventually("it has called", Duration::from_secs(5), async || {
+        (region.calls() == 1).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let started = std::time::Instant::now();
+    edge.stopped().await;
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+    drop(tell.0);
+    deaf.join().expect("no panic");
+}
+
 #[tokio::test]
 async fn admin_pages_tell_the_truth() {
     let region = Region::start(|_| async { reply(200, &[], "ok") })

@@ -105,10 +105,21 @@ async fn many_calls_share_few_connections() {
     for _ in 0..300 {
         let mut sender = client.h2();
         let call = request("POST", "/x").body(full("abc")).expect("valid");
-        calls.spawn(async move { sender.send_request(call).await.expect("an answer").status() });
+        calls.spawn(async move {
+            let answer = sender.send_request(call).await.expect("an answer");
+            let status = answer.status();
+            let body = answer
+                .into_body()
+                .collect()
+                .await
+                .expect("whole")
+                .to_bytes();
+            (status, body)
+        });
     }
-    while let Some(status) = calls.join_next().await {
-        assert_eq!(status.expect("no panic"), 200);
+    while let Some(answer) = calls.join_next().await {
+        let (status, body) = answer.expect("no panic");
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     }
     assert_eq!(region.calls(), 300);
     assert!(

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -68,7 +68,11 @@ impl Region {
         F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
         R: Future<Output = Reply> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await?;
+        // A queue long enough for the burst of connections that a cold edge makes; the default of 128 is not.
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(4096)?;
         let address = listener.local_addr()?;
         let calls = Arc::new(AtomicUsize::new(0));
         let server = tokio::spawn(serve(listener, Arc::new(script), Arc::clone(&calls)));
