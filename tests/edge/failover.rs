@@ -33,7 +33,7 @@ async fn always(make: impl Fn() -> Reply + Send + Sync + Copy + 'static) -> Regi
         .expect("a port")
 }
 
-/// Two regions of which the first is always asked first: its probes are answered faster than the other's ever can be.
+/// Two regions that share calls.
 async fn edge(first: &Region, second: &Region) -> Edge {
     let edge = Edge::start(&[("a-first", first.address), ("b-second", second.address)]).await;
     edge
