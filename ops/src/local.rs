@@ -50,6 +50,7 @@ mod detach;
 
 mod up;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,11 +119,13 @@ pub async fn down(dir: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// If no stack is running in the folder.
 pub async fn status(dir: &Path, json: bool) -> anyhow::Result<()> {
-    let view = Client::open(&Folder::new(dir)?)?.status().await?;
+    let folder = Folder::new(dir)?;
+    let view = Client::open(&folder)?.status().await?;
     if json {
         say(&serde_json::to_string_pretty(&view)?);
     } else {
-        say(status::table(&view, &status::Shares::new()).trim_end());
+        let seen = show::seen(&folder, &mut BTreeMap::new()).await;
+        say(status::table(&view, &seen).trim_end());
     }
     Ok(())
 }

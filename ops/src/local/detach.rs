@@ -5,7 +5,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use frontdoor_protocol::span::Span;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
@@ -70,7 +69,8 @@ pub(super) async fn up(options: UpOptions, shutdown: CancellationToken) -> anyho
         let dir = options.dir.display().to_string();
         say(&status::how_to_call(&endpoints, &dir));
         say(&format!(
-            "running in the background; `frontdoor local down --dir {dir}` stops it"
+            "running in the background; `frontdoor local down --dir {}` stops it",
+            status::shell_quoted(&dir)
         ));
     }
     Ok(())
@@ -79,17 +79,24 @@ pub(super) async fn up(options: UpOptions, shutdown: CancellationToken) -> anyho
 /// The same command without `--detach`. The server that was found or named travels as the environment does.
 fn command(options: &UpOptions) -> Command {
     let names: Vec<_> = options.regions.iter().map(ToString::to_string).collect();
+    // Every region's, because leaving one out would mean the command line's default.
+    let delay = |name| {
+        options
+            .wan
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map_or(Duration::ZERO, |(_, delay)| *delay)
+    };
     let delays: Vec<_> = options
-        .wan
+        .regions
         .iter()
-        .map(|(name, delay)| format!("{name}={}", Span(*delay).to_string().replace(' ', "")))
+        .map(|name| format!("{name}={}us", delay(name).as_micros()))
         .collect();
     let mut command = Command::new(&options.binary);
     command.args(["local", "up", "--dir"]).arg(&options.dir);
     command.args(["--regions", &names.join(",")]);
-    if !delays.is_empty() {
-        command.args(["--wan", &delays.join(",")]);
-    }
+    command.args(["--wan", &delays.join(",")]);
     for (option, port) in [
         ("--https-port", options.https_port),
         ("--http-port", options.http_port),

@@ -191,7 +191,7 @@ grace = "4s"
     )
 }
 
-/// The edge.
+/// The edge. A region comes back soon after it is started again, and Ctrl-C is not kept waiting for open streams.
 pub(super) fn edge(plan: &Plan, ports: EdgePorts, passwords: &HubPasswords) -> String {
     let mut text = format!(
         r#"domain = "{DOMAIN}"
@@ -211,6 +211,13 @@ servers = ["{dns}"]
 url = "nats://{hub}"
 user = "edge"
 password = "{password}"
+
+[health]
+hold_down = "1s"
+
+[stop]
+notice = "100ms"
+grace = "4s"
 "#,
         https = ports.https,
         http = ports.http,

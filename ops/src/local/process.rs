@@ -15,6 +15,9 @@ use tokio::process::{Child, Command};
 /// As much of a log's end as is ever looked at.
 const TAIL_BYTES: u64 = 8 << 10;
 
+/// `setpriv`'s arguments.
+const UNTIL_PARENT_ENDS: [&str; 3] = ["--pdeathsig", "KILL", "--"];
+
 /// A command line and where its output goes.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
@@ -44,14 +47,23 @@ pub(super) struct Identity {
 // === impl Guard ===
 
 impl Guard {
-    /// Looks for `setpriv` on PATH.
-    pub(super) fn find() -> Self {
+    /// Looks for a `setpriv` that can do it; the one of busybox cannot.
+    pub(super) async fn find() -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Self(
-            std::env::split_paths(&path)
-                .map(|folder| folder.join("setpriv"))
-                .find(|file| file.is_file()),
-        )
+        let found = std::env::split_paths(&path)
+            .map(|folder| folder.join("setpriv"))
+            .find(|file| file.is_file());
+        let Some(setpriv) = found else {
+            return Self(None);
+        };
+        let mut trial = Command::new(&setpriv);
+        trial.args(UNTIL_PARENT_ENDS).arg("true");
+        trial
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let works = trial.status().await.is_ok_and(|status| status.success());
+        Self(works.then_some(setpriv))
     }
 
     /// Whether children end with the supervisor even if it is killed.
@@ -69,9 +81,7 @@ impl Guard {
         let mut command = match &self.0 {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
-                command
-                    .args(["--pdeathsig", "KILL", "--"])
-                    .arg(&launch.program);
+                command.args(UNTIL_PARENT_ENDS).arg(&launch.program);
                 command
             }
             None => Command::new(&launch.program),
@@ -121,6 +131,9 @@ fn stat(pid: u32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(") ").map(|(_, rest)| rest.to_owned())
 }
+
+/// The ending of a process that stopped in order.
+pub(super) const WELL: &str = "exited with status 0";
 
 /// How a process ended, in words.
 pub(super) fn ending(status: ExitStatus) -> String {
@@ -188,7 +201,7 @@ mod tests {
 
     #[test]
     fn endings_in_words() {
-        assert_eq!(ending(ExitStatus::from_raw(0)), "exited with status 0");
+        assert_eq!(ending(ExitStatus::from_raw(0)), WELL);
         assert_eq!(ending(ExitStatus::from_raw(3 << 8)), "exited with status 3");
         assert_eq!(ending(ExitStatus::from_raw(9)), "killed by SIGKILL");
     }

@@ -11,13 +11,13 @@ use tokio::time::{Instant, interval};
 
 use super::folder::{ENDPOINTS, Folder};
 use super::http;
-use super::status::{self, Shares};
+use super::status::{self, Seen};
 use super::view::{Phase, StackView};
 
 /// How often the table is redrawn, and how long a step may take before progress is told.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long the edge may take to say its shares; the table does not wait longer.
-const SHARES: Duration = Duration::from_millis(300);
+/// How long the edge may take to say what it sees; the table does not wait longer.
+const SEEN: Duration = Duration::from_millis(300);
 
 /// What is shown, and where it was read from.
 pub(super) struct Show {
@@ -28,7 +28,7 @@ pub(super) struct Show {
     /// Lines of the table on the screen now.
     drawn: usize,
     totals: BTreeMap<String, f64>,
-    shares: Shares,
+    seen: Seen,
 }
 
 // === impl Show ===
@@ -41,7 +41,7 @@ impl Show {
             terminal: io::stdout().is_terminal(),
             drawn: 0,
             totals: BTreeMap::new(),
-            shares: Shares::new(),
+            seen: Seen::new(),
         }
     }
 
@@ -99,26 +99,9 @@ impl Show {
         }
         if self.terminal && now.phase == Phase::Running {
             if on_beat {
-                self.shares = self.read_shares().await;
+                self.seen = seen(&self.folder, &mut self.totals).await;
             }
-            self.draw(&status::table(now, &self.shares));
-        }
-    }
-
-    async fn read_shares(&mut self) -> Shares {
-        let Ok(Some(endpoints)) = self.folder.read::<Value>(ENDPOINTS) else {
-            return Shares::new();
-        };
-        let url = format!(
-            "{}/regions",
-            endpoints["edge"]["admin"].as_str().unwrap_or_default()
-        );
-        match http::send_within(SHARES, "GET", &url, None, None).await {
-            Ok((_, body)) => status::shares(
-                &serde_json::from_slice(&body).unwrap_or_default(),
-                &mut self.totals,
-            ),
-            Err(_) => Shares::new(),
+            self.draw(&status::table(now, &self.seen));
         }
     }
 
@@ -139,6 +122,18 @@ impl Show {
             let _ = out.flush();
             self.drawn = 0;
         }
+    }
+}
+
+/// What the running edge thinks of the regions; nothing if it does not answer soon.
+pub(super) async fn seen(folder: &Folder, totals: &mut BTreeMap<String, f64>) -> Seen {
+    let Ok(Some(endpoints)) = folder.read::<Value>(ENDPOINTS) else {
+        return Seen::new();
+    };
+    let admin = endpoints["edge"]["admin"].as_str().unwrap_or_default();
+    match http::send_within(SEEN, "GET", &format!("{admin}/regions"), None, None).await {
+        Ok((_, body)) => status::seen(&serde_json::from_slice(&body).unwrap_or_default(), totals),
+        Err(_) => Seen::new(),
     }
 }
 

@@ -7,29 +7,38 @@ use serde_json::Value;
 
 use super::files::DOMAIN;
 use super::parts::{PartId, RegionPart};
-use super::view::{PartView, StackView, State};
+use super::process::WELL;
+use super::view::{PartView, Phase, StackView, State};
 
-/// Each region's share of the calls, from 0 to 1.
-pub(super) type Shares = BTreeMap<String, f64>;
+/// What the edge thinks of each region.
+pub(super) type Seen = BTreeMap<String, EdgeView>;
+
+/// What the edge thinks of one region, as far as it says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct EdgeView {
+    /// In the edge's own word: up, down, …
+    health: Option<String>,
+    /// Share of the calls since the last look, from 0 to 1.
+    share: Option<f64>,
+}
 
 /// Counters of calls in the edge's `/regions`, whichever it has.
 const COUNTERS: [&str; 4] = ["served", "calls", "requests", "total"];
 
 /// The whole stack as a table: a row per region, a line for what exists once, and what died with the end of its log.
-pub(super) fn table(view: &StackView, shares: &Shares) -> String {
+pub(super) fn table(view: &StackView, seen: &Seen) -> String {
     let mut rows = vec![vec!["region".to_owned(), "wan".to_owned()]];
     let header = rows.first_mut();
     if let Some(header) = header {
         header.extend(RegionPart::ALL.map(|part| part.as_str().to_owned()));
-        header.push("share".to_owned());
+        header.push("edge sees".to_owned());
     }
     for region in &view.regions {
         let mut row = vec![region.name.to_string(), region.wan.to_string()];
         row.extend(RegionPart::ALL.map(|part| cell(view.part_of(&region.name, part))));
         row.push(
-            shares
-                .get(region.name.as_str())
-                .map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
+            seen.get(region.name.as_str())
+                .map_or_else(|| "-".to_owned(), EdgeView::to_text),
         );
         rows.push(row);
     }
@@ -56,6 +65,9 @@ pub(super) fn changes(before: &StackView, after: &StackView) -> Vec<String> {
         }
         match new.state {
             State::Waiting | State::Starting => {}
+            // What ends when it is told to, and well, is not news.
+            State::Dead
+                if after.phase == Phase::Stopping && new.ending.as_deref() == Some(WELL) => {}
             State::Dead => lines.extend(death(new).lines().map(str::to_owned)),
             State::Up | State::Stopped => lines.push(format!("{}: {}", new.name, cell(Some(new)))),
         }
@@ -79,24 +91,18 @@ pub(super) fn waiting_for(view: &StackView) -> Option<String> {
     (!starting.is_empty()).then(|| starting.join(", "))
 }
 
-/// Each region's share of the calls since the last look, from the edge's `/regions`; `totals` keeps the counters in
-/// between. Anything that is not there is left out.
-pub(super) fn shares(regions: &Value, totals: &mut BTreeMap<String, f64>) -> Shares {
-    let list = regions.get("regions").unwrap_or(regions);
-    let named: Vec<(&str, &Value)> = match list {
-        Value::Array(list) => list
-            .iter()
-            .filter_map(|r| Some((r["name"].as_str().or_else(|| r["region"].as_str())?, r)))
-            .collect(),
-        Value::Object(map) => map.iter().map(|(name, r)| (name.as_str(), r)).collect(),
-        _ => vec![],
-    };
-    let mut found = Shares::new();
+/// What the edge's `/regions` says of each region; `totals` keeps its counters from one look to the next. Anything that
+/// is not there is left out.
+pub(super) fn seen(regions: &Value, totals: &mut BTreeMap<String, f64>) -> Seen {
+    let list = regions.get("regions").and_then(Value::as_array);
+    let named = list
+        .into_iter()
+        .flatten()
+        .filter_map(|r| Some((r["name"].as_str()?, r)));
+    let mut found = Seen::new();
     let mut fresh = BTreeMap::new();
     for (name, region) in named {
-        if let Some(share) = region["share"].as_f64() {
-            found.insert(name.to_owned(), share);
-        } else if let Some(total) = COUNTERS
+        if let Some(total) = COUNTERS
             .iter()
             .find_map(|counter| region[*counter].as_f64())
         {
@@ -107,10 +113,24 @@ pub(super) fn shares(regions: &Value, totals: &mut BTreeMap<String, f64>) -> Sha
                 total - before.filter(|&b| b <= total).unwrap_or_default(),
             );
         }
+        let health = region["health"].as_str().map(str::to_owned);
+        found.insert(
+            name.to_owned(),
+            EdgeView {
+                health,
+                share: region["share"].as_f64(),
+            },
+        );
     }
     let sum: f64 = fresh.values().sum();
     if sum > 0.0 {
-        found.extend(fresh.into_iter().map(|(name, calls)| (name, calls / sum)));
+        for (name, calls) in fresh {
+            found
+                .entry(name)
+                .or_default()
+                .share
+                .get_or_insert(calls / sum);
+        }
     }
     found
 }
@@ -154,12 +174,25 @@ pub(super) fn how_to_call(endpoints: &Value, dir: &str) -> String {
 }
 
 /// A path as one word of a shell, left alone when it is one already.
-fn shell_quoted(text: &str) -> String {
+pub(super) fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+// === impl EdgeView ===
+
+impl EdgeView {
+    fn to_text(&self) -> String {
+        let share = self.share.map(|share| format!("{:.0} %", share * 100.0));
+        match (&self.health, share) {
+            (Some(health), Some(share)) => format!("{health} {share}"),
+            (Some(only), None) => only.clone(),
+            (None, only) => only.unwrap_or_else(|| "-".to_owned()),
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 //! about, and after each event the state is published for whoever shows it. A part that dies stays dead until
 //! somebody orders its start: a stack for drills must not heal behind the operator's back.
 
+mod part;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,19 +16,18 @@ use frontdoor_protocol::span::Span;
 use nix::sys::signal::Signal;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::PartId;
 use super::process::{self, Guard, Identity, Launch};
 use super::specs::{Check, EdgeAddresses};
-use super::view::{PartView, Phase, RegionView, StackView, State};
+use super::view::{Phase, RegionView, StackView, State};
+use part::{Part, Wait};
 
 /// How often processes are looked at for changes that no signal tells of (SIGSTOP by somebody else).
 const LOOK: Duration = Duration::from_millis(250);
-/// Lines of a dead part's log that are kept for showing.
-const LOG_LINES: usize = 10;
 /// How long an order waits for processes to die after SIGKILL.
 const DEATH: Duration = Duration::from_secs(5);
 /// How long an order waits for parts to become ready; each part's own check ends earlier.
@@ -78,30 +77,16 @@ pub(super) struct Supervisor<S> {
     edge: Option<EdgeAddresses>,
     phase: Phase,
     parts: BTreeMap<PartId, Part>,
-    checks: JoinSet<(PartId, anyhow::Result<Option<EdgeAddresses>>)>,
+    checks: JoinSet<Checked>,
     waits: Vec<Wait>,
     view: watch::Sender<StackView>,
 }
 
-/// One part's present.
-#[derive(Debug)]
-struct Part {
-    state: State,
-    /// Held until its end has been seen, so that its number cannot be another process's.
-    child: Option<Child>,
-    check: Option<AbortHandle>,
-    log: PathBuf,
-    ending: Option<String>,
-    asked: bool,
-    tail: Vec<String>,
-}
-
-/// An order whose answer is not due yet.
-struct Wait {
-    parts: Vec<PartId>,
-    until: State,
-    deadline: Instant,
-    answer: Answer,
+/// What a readiness check found, and of which process: it may be gone by now, and another in its place.
+struct Checked {
+    part: PartId,
+    pid: Option<u32>,
+    outcome: anyhow::Result<Option<EdgeAddresses>>,
 }
 
 // === impl Supervisor ===
@@ -181,8 +166,8 @@ impl<S: Stack> Supervisor<S> {
             self.publish();
             tokio::select! {
                 Some(order) = orders.recv() => self.carry_out(order),
-                Some(done) = self.checks.join_next() => if let Ok((id, outcome)) = done {
-                    self.checked(&id, outcome);
+                Some(done) = self.checks.join_next() => if let Ok(done) = done {
+                    self.checked(done);
                 },
                 _ = died.recv() => self.reap(),
                 _ = look.tick() => self.reap(),
@@ -288,8 +273,11 @@ impl<S: Stack> Supervisor<S> {
             .guard
             .start(&launch)
             .with_context(|| launch.program.display().to_string())?;
-        let name = id.clone();
-        let check = self.checks.spawn(async move { (name, check.wait().await) });
+        let (part, pid) = (id.clone(), child.id());
+        let check = self.checks.spawn(async move {
+            let outcome = check.wait().await;
+            Checked { part, pid, outcome }
+        });
         let part = Part {
             state: State::Starting,
             child: Some(child),
@@ -301,12 +289,15 @@ impl<S: Stack> Supervisor<S> {
         Ok(())
     }
 
-    fn checked(&mut self, id: &PartId, outcome: anyhow::Result<Option<EdgeAddresses>>) {
-        let Some(part) = self.parts.get_mut(id) else {
+    fn checked(&mut self, checked: Checked) {
+        let Some(part) = self.parts.get_mut(&checked.part) else {
             return;
         };
+        if part.child.as_ref().and_then(Child::id) != checked.pid {
+            return;
+        }
         part.check = None;
-        match outcome {
+        match checked.outcome {
             Ok(addresses) => {
                 part.state = State::Up;
                 if let Some(addresses) = addresses {
@@ -397,82 +388,5 @@ impl<S: Stack> Supervisor<S> {
             *view = now;
             changed
         });
-    }
-}
-
-// === impl Part ===
-
-impl Default for Part {
-    fn default() -> Self {
-        Self {
-            state: State::Waiting,
-            child: None,
-            check: None,
-            log: PathBuf::new(),
-            ending: None,
-            asked: false,
-            tail: vec![],
-        }
-    }
-}
-
-impl Part {
-    /// Its process is gone. An ending already known says more than how the process ended.
-    fn end(&mut self, how: String) {
-        self.state = State::Dead;
-        self.child = None;
-        self.ending.get_or_insert(how);
-        self.tail = process::tail(&self.log, LOG_LINES);
-        if let Some(check) = self.check.take() {
-            check.abort();
-        }
-    }
-
-    fn view(&self, id: &PartId) -> PartView {
-        PartView {
-            name: id.to_string(),
-            state: self.state,
-            pid: self.child.as_ref().and_then(Child::id),
-            ending: self.ending.clone(),
-            asked: self.asked,
-            log: self.tail.clone(),
-        }
-    }
-}
-
-// === impl Wait ===
-
-impl Wait {
-    fn outcome(&self, parts: &BTreeMap<PartId, Part>) -> Option<Result<(), String>> {
-        let mine = || {
-            self.parts
-                .iter()
-                .filter_map(|id| Some((id, parts.get(id)?)))
-        };
-        if mine().all(|(_, part)| part.state == self.until) {
-            return Some(Ok(()));
-        }
-        if self.until == State::Up
-            && let Some((id, part)) = mine().find(|(_, part)| part.state == State::Dead)
-        {
-            let ending = part.ending.as_deref().unwrap_or("ended");
-            let log: String = part
-                .tail
-                .iter()
-                .map(|line| format!("\n  | {line}"))
-                .collect();
-            return Some(Err(format!("{id} {ending}{log}")));
-        }
-        let late: Vec<_> = mine()
-            .filter(|(_, part)| part.state != self.until)
-            .map(|(id, _)| id.to_string())
-            .collect();
-        (Instant::now() > self.deadline).then(|| {
-            Err(format!(
-                "not {} in time: {}",
-                self.until.as_str(),
-                late.join(", ")
-            ))
-        })
     }
 }

@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use frontdoor_protocol::names::RegionName;
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::control::{Access, Control, token_digest};
 use super::files::{self, EdgePorts, Facts, HubPasswords};
-use super::folder::{self, Folder};
+use super::folder::{self, Folder, Lock};
 use super::parts::{PartId, RegionPart};
 use super::plan::Plan;
 use super::process::{Guard, Identity, Launch};
@@ -26,6 +29,8 @@ use super::{UpOptions, block, certificates, endpoints, nats};
 
 /// Orders that may wait while the supervisor is busy with one.
 const ORDERS: usize = 64;
+/// How long answers of the control port may take to leave once everything has stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The stack of one folder, as the supervisor uses it.
 struct Local {
@@ -36,80 +41,54 @@ struct Local {
     ports: EdgePorts,
 }
 
+/// A stack with its folder and its addresses taken and its files written; nothing runs yet.
+struct Prepared {
+    local: Local,
+    delays: BTreeMap<RegionName, Duration>,
+    guard: Guard,
+    /// Open: the control port, which also holds the block of addresses.
+    control: std::net::TcpListener,
+    /// Holds the folder.
+    lock: Lock,
+}
+
 /// Runs a stack until `shutdown`.
 pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let folder = Folder::new(&options.dir)?;
-    let lock = folder.take()?;
-    for left in folder
-        .read::<Vec<Identity>>(folder::PROCESSES)
-        .unwrap_or_default()
-        .unwrap_or_default()
-    {
-        left.kill();
-    }
-    folder.clean()?;
-    let delays = delays(&options)?;
-    let ports = EdgePorts {
-        https: options.https_port,
-        http: options.http_port,
-        admin: options.admin_port,
-    };
-    check_ports(ports)?;
-    let nats_server = nats::find(options.nats_server.as_deref(), &options.binary).await?;
-    let guard = Guard::find();
-    if !guard.holds() && !options.quiet {
-        say(
-            "note: `setpriv` (util-linux) is not there, so parts would outlive a supervisor that is killed with SIGKILL",
-        );
-    }
-
-    let (plan, claimed) = block::claim(&options.regions)?;
-    let stack = Local {
-        programs: Programs {
-            frontdoor: options.binary.clone(),
-            nats_server,
-            folder: folder.clone(),
-        },
-        facts: folder.facts()?,
-        passwords: HubPasswords {
-            edge: folder::secret(),
-            leaf: folder::secret(),
-        },
-        plan: plan.clone(),
-        ports,
-    };
-    stack.write_files(&delays)?;
-
+    let Prepared {
+        local,
+        delays,
+        guard,
+        control: listener,
+        lock,
+    } = prepare(&options).await?;
+    let (folder, plan) = (local.folder().clone(), local.plan.clone());
     // Whoever asks for the end (signal, `down`, closed stdin), the supervisor sees one token.
     let down = shutdown.child_token();
     if options.stop_on_stdin_eof {
         cancel_on_stdin_eof(down.clone());
     }
-    let supervisor = Supervisor::new(stack, guard, options.regions.clone(), delays);
+    let show = Show::new(folder.clone(), options.dir.display().to_string());
+    let supervisor = Supervisor::new(local, guard, options.regions.clone(), delays);
+    let view = supervisor.watch();
     let (orders, received) = mpsc::channel(ORDERS);
-    let token = folder::secret();
+    let access = Access {
+        url: format!("http://{}", plan.control()),
+        token: folder::secret(),
+        pid: std::process::id(),
+    };
     let control = Control {
-        token: token_digest(&token),
+        token: token_digest(&access.token),
         regions: options.regions.into(),
         wan: format!("http://{}/wan", plan.wan_admin()),
         orders,
-        view: supervisor.watch(),
+        view: view.clone(),
         down: down.clone(),
     };
-    claimed.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(claimed)?;
-    let access = Access {
-        url: format!("http://{}", plan.control()),
-        token,
-        pid: std::process::id(),
-    };
+    let listener = TcpListener::from_std(listener)?;
     folder.write_secret(folder::CONTROL, &serde_json::to_string_pretty(&access)?)?;
 
-    let show = Show::new(folder.clone(), options.dir.display().to_string());
-    let view = supervisor.watch();
     let gone = CancellationToken::new();
-    let serve = axum::serve(listener, control.routes())
-        .with_graceful_shutdown(gone.clone().cancelled_owned());
+    let serve = serve_control(listener, control.routes(), gone.clone());
     // All on this thread, and on this task: the children's lives hang on the thread that starts them.
     let supervise = async {
         let outcome = supervisor.run(received, down).await;
@@ -121,13 +100,80 @@ pub(super) async fn run(options: UpOptions, shutdown: CancellationToken) -> anyh
             show.follow(view).await;
         }
     };
-    let (outcome, served, ()) = tokio::join!(supervise, serve.into_future(), tell);
+    let (outcome, served, ()) = tokio::join!(supervise, serve, tell);
     for name in [folder::CONTROL, folder::PROCESSES, folder::ENDPOINTS] {
         folder.remove(name)?;
     }
     drop(lock);
-    outcome?;
-    served.context("the control port failed")
+    outcome.and(served)
+}
+
+async fn prepare(options: &UpOptions) -> anyhow::Result<Prepared> {
+    let folder = Folder::new(&options.dir)?;
+    let lock = folder.take()?;
+    clean(&folder)?;
+    let delays = delays(options)?;
+    let ports = EdgePorts {
+        https: options.https_port,
+        http: options.http_port,
+        admin: options.admin_port,
+    };
+    check_ports(ports)?;
+    let nats_server = nats::find(options.nats_server.as_deref(), &options.binary).await?;
+    let guard = Guard::find().await;
+    if !guard.holds() && !options.quiet {
+        say(
+            "note: there is no `setpriv` of util-linux, so parts would outlive a supervisor that is killed with SIGKILL",
+        );
+    }
+    let (plan, control) = block::claim(&options.regions)?;
+    control.set_nonblocking(true)?;
+    let local = Local {
+        facts: folder.facts()?,
+        programs: Programs {
+            frontdoor: options.binary.clone(),
+            nats_server,
+            folder,
+        },
+        passwords: HubPasswords {
+            edge: folder::secret(),
+            leaf: folder::secret(),
+        },
+        plan,
+        ports,
+    };
+    local.write_files(&delays)?;
+    Ok(Prepared {
+        local,
+        delays,
+        guard,
+        control,
+        lock,
+    })
+}
+
+/// Ends what a dead supervisor may have left running in this folder, and removes its traces.
+fn clean(folder: &Folder) -> anyhow::Result<()> {
+    // A damaged list cannot be used and need not stop anybody.
+    let left: Option<Vec<Identity>> = folder.read(folder::PROCESSES).unwrap_or_default();
+    for process in left.unwrap_or_default() {
+        process.kill();
+    }
+    folder.clean()
+}
+
+/// Serves until `gone`, and a little longer for answers on their way; a caller that stays silent is not waited for.
+async fn serve_control(
+    listener: TcpListener,
+    routes: Router,
+    gone: CancellationToken,
+) -> anyhow::Result<()> {
+    let served =
+        axum::serve(listener, routes).with_graceful_shutdown(gone.clone().cancelled_owned());
+    tokio::select! {
+        served = served.into_future() => served.context("the control port failed"),
+        () = async { gone.cancelled().await; sleep(LAST_ANSWERS).await } => Ok(()),
+    }
 }
 
 fn delays(options: &UpOptions) -> anyhow::Result<BTreeMap<RegionName, Duration>> {

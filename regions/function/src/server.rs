@@ -25,9 +25,10 @@ use crate::routes;
 const GRACE: Duration = Duration::from_secs(10);
 /// Streams on one HTTP/2 connection; the worker multiplexes all its slots on one.
 const STREAMS: u32 = 4096;
-/// Window of one stream, and of a connection: large bodies must not wait for the round trip.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Window of one stream, and of a connection. The latter is large because the h2 crate closes a connection on which
+/// more than about half of it is held in small unread frames.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

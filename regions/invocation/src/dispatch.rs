@@ -42,37 +42,45 @@ pub(crate) struct Dispatch {
 // === impl Dispatch ===
 
 impl Dispatch {
-    /// Follows the connection: checks each new server, makes sure of all streams, then calls it up.
-    ///
-    /// Runs until `stop`. A stream that differs is an error for people to read; the other versions go on.
-    pub(crate) async fn follow_link(&self, stop: CancellationToken) {
+    /// Follows the connection until `stop`: checks each new server, makes sure of all streams, then calls it up.
+    pub(crate) async fn follow_link(self: Arc<Self>, stop: CancellationToken) {
         let mut states = self.link.states();
-        loop {
-            self.metrics
-                .nats_up
-                .set(if self.link.is_up() { 1.0 } else { 0.0 });
-            let state = *states.borrow_and_update();
-            if state == LinkState::Connected && self.link.check_server().is_ok() {
-                match self.ensure_all().await {
-                    Ok(()) => self.link.set_up(),
-                    Err(error @ StreamError::Differs { .. }) => {
-                        tracing::error!(%error, "a work queue cannot be used");
-                        self.link.set_up();
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "work queues are not ready; trying again");
-                        tokio::select! {
-                            () = tokio::time::sleep(STREAMS_AGAIN) => continue,
-                            () = stop.cancelled() => return,
-                        }
-                    }
+        let follow = async {
+            loop {
+                if *states.borrow_and_update() == LinkState::Connected {
+                    self.prepare().await;
                 }
-                continue;
+                let up = self.link.is_up();
+                self.metrics.nats_up.set(i64::from(up));
+                if states.changed().await.is_err() {
+                    return;
+                }
             }
-            tokio::select! {
-                changed = states.changed() => if changed.is_err() { return },
-                () = stop.cancelled() => return,
+        };
+        tokio::select! {
+            () = follow => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Makes a connected server fit for calls. A stream that differs is for people to correct; the other versions go on.
+    async fn prepare(&self) {
+        if self.link.check_server().is_err() {
+            return;
+        }
+        while self.link.is_connected() {
+            match self.ensure_all().await {
+                Ok(()) => {}
+                Err(error @ StreamError::Differs { .. }) => {
+                    tracing::error!(%error, "a work queue cannot be used");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "work queues are not ready; trying again");
+                    tokio::time::sleep(STREAMS_AGAIN).await;
+                    continue;
+                }
             }
+            self.link.set_up();
         }
     }
 

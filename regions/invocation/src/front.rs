@@ -59,7 +59,10 @@ impl Front {
         let host = authority(&request);
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
-            return attach::serve(&self.desk, &self.metrics, request).await;
+            let mut response = attach::serve(&self.desk, &self.metrics, request).await;
+            let headers = response.headers_mut();
+            headers.insert(headers::REGION, self.region.clone());
+            return response;
         }
         let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
         let target = target::read(

@@ -3,9 +3,7 @@
 //! Units are in the names. No label ever carries a function, a caller or a request. Counters are resolved once here, so
 //! counting on the request path is one atomic addition.
 
-use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::respond::Outcome;
 
@@ -60,7 +58,7 @@ pub(crate) struct Metrics {
     /// `frontdoor_invocation_connections`: open on the front.
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
-    pub(crate) nats_up: Gauge,
+    pub(crate) nats_up: IntGauge,
     /// `frontdoor_invocation_reports_total`: reports handed to NATS.
     pub(crate) reports: IntCounter,
 }
@@ -78,8 +76,6 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let nats_up = Gauge::new(full("nats_up"), "1 when calls can be queued")?;
-        registry.register(Box::new(nats_up.clone()))?;
         let reports = IntCounter::new(full("reports_total"), "Reports handed to NATS")?;
         registry.register(Box::new(reports.clone()))?;
         Ok(Self {
@@ -116,7 +112,7 @@ impl Metrics {
             queued: gauge("queued_calls", "Calls accepted and not claimed")?,
             running: gauge("running_calls", "Calls claimed and not finished")?,
             connections: gauge("connections", "Open connections of callers and workers")?,
-            nats_up,
+            nats_up: gauge("nats_up", "1 when calls can be queued")?,
             reports,
         })
     }

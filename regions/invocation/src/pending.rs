@@ -5,7 +5,7 @@
 //!    └──────────┴──────────┴─────────┴────────▶ cancelled | expired | failed
 //! ```
 //!
-//! Knows no clock, socket or lock. `attach/desk.rs` holds one state per call and applies events to it atomically, which
+//! Knows no clock, no network and no lock. `attach/desk.rs` holds one state per call and applies events to it atomically, which
 //! is what decides between *claimed* and *cancelled* or *expired*.
 
 use frontdoor_protocol::headers::Execution;

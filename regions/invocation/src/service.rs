@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +18,9 @@ use crate::admin;
 use crate::attach::desk::Desk;
 use crate::auth::Keys;
 use crate::config::Settings;
-use crate::dispatch::{self, Catalog, Dispatch, Link, LinkError, LinkState, StreamError};
+use crate::dispatch::{
+    Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
+};
 use crate::front::{Front, Listener, Tokens};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -59,8 +62,6 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         .map_err(bind_error(settings.admin))?;
     let registry = Registry::new();
     let metrics = Arc::new(Metrics::register(&registry)?);
-    let stop = settings.stop;
-
     let dispatch = Arc::new(Dispatch {
         link: Link::open(&settings.nats, &settings.region).await?,
         catalog: Catalog::new(&settings.region, &settings.functions),
@@ -69,67 +70,10 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     });
     await_nats(&dispatch, &shutdown).await?;
 
-    let (cancels, waiting_cancels) = dispatch::Cancels::new(Arc::clone(&metrics));
-    let desk = Desk::new(settings.limits.waiting, cancels);
-    let phases = Arc::new(Phases::new());
-    let front = Arc::new(front(
-        settings,
-        Arc::clone(&dispatch),
-        Arc::clone(&desk),
-        Arc::clone(&phases),
-        metrics,
-    ));
-
-    let background = TaskTracker::new();
-    let background_stop = CancellationToken::new();
-    background.spawn({
-        let (dispatch, stop) = (Arc::clone(&dispatch), background_stop.clone());
-        async move { dispatch.follow_link(stop).await }
-    });
-    background.spawn(dispatch::send_cancels(
-        Arc::clone(&dispatch),
-        waiting_cancels,
-        background_stop.clone(),
-    ));
-    background.spawn(report::publish(
-        Arc::clone(&dispatch),
-        Arc::clone(&desk),
-        Arc::clone(&phases),
-        background_stop.clone(),
-    ));
-    background.spawn(admin::serve(
-        admin,
-        Arc::clone(&front),
-        registry,
-        background_stop.clone(),
-    ));
-    let connections = TaskTracker::new();
-    let tokens = Tokens::default();
-    connections.spawn(listener.accept(front, connections.clone(), tokens.clone()));
-
-    shutdown.cancelled().await;
-    Stopping {
-        phases: &phases,
-        desk: &desk,
-        link: &dispatch.link,
-        connections: &connections,
-        tokens: &tokens,
-        background: &background,
-        background_stop: &background_stop,
-    }
-    .run(stop)
-    .await;
-    Ok(())
-}
-
-fn front(
-    settings: Settings,
-    dispatch: Arc<Dispatch>,
-    desk: Arc<Desk>,
-    phases: Arc<Phases>,
-    metrics: Arc<Metrics>,
-) -> Front {
-    Front {
+    let stop = settings.stop;
+    let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
+    let front = Arc::new(Front {
+        desk: Desk::new(settings.limits.waiting, cancels),
         domain: settings.domain,
         attach_url: settings.attach_url,
         // A region's name is lower case letters, digits and `-`.
@@ -137,9 +81,56 @@ fn front(
             .unwrap_or_else(|_| HeaderValue::from_static("")),
         keys: Keys::new(settings.keys),
         dispatch,
-        desk,
-        phases,
+        phases: Arc::new(Phases::new()),
         metrics,
+    });
+    let background = Background::default();
+    background.start(&front, waiting_cancels, admin, registry);
+    let connections = TaskTracker::new();
+    let tokens = Tokens::default();
+    let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
+    connections.spawn(accept);
+
+    shutdown.cancelled().await;
+    let stopping = Stopping {
+        phases: &front.phases,
+        desk: &front.desk,
+        link: &front.dispatch.link,
+        connections: &connections,
+        tokens: &tokens,
+        background: &background.tasks,
+        background_stop: &background.stop,
+    };
+    stopping.run(stop).await;
+    Ok(())
+}
+
+/// What runs beside the calls, until the last step of a stop.
+#[derive(Default)]
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    fn start(
+        &self,
+        front: &Arc<Front>,
+        cancels: mpsc::Receiver<Cancel>,
+        admin: TcpListener,
+        registry: Registry,
+    ) {
+        let (tasks, stop) = (&self.tasks, || self.stop.clone());
+        let dispatch = || Arc::clone(&front.dispatch);
+        tasks.spawn(dispatch().follow_link(stop()));
+        tasks.spawn(send_cancels(dispatch(), cancels, stop()));
+        tasks.spawn(report::publish(
+            dispatch(),
+            Arc::clone(&front.desk),
+            Arc::clone(&front.phases),
+            stop(),
+        ));
+        tasks.spawn(admin::serve(admin, Arc::clone(front), registry, stop()));
     }
 }
 

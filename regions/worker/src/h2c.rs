@@ -20,9 +20,12 @@ use crate::body::Body;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A silent peer is asked for a sign of life this often, and given up after as long again.
 const PING: Duration = Duration::from_secs(10);
-/// Windows of a stream and of the connection: large bodies must not wait for the round trip.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Window of one stream: enough for the round trips inside a region, and what a slow reader may leave with us.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Window of the connection: in effect only the streams' windows count. It must be this large because the h2 crate
+/// closes a connection, with every call on it, when more than about half of this is held in small unread frames; one
+/// caller who reads a stream of tokens slowly would end the calls of all others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// As much head as an attach stream may carry.
 const HEADERS_LIMIT: u32 = 512 * 1024;
 /// Streams that were reset at our side and may still receive frames; cancelled calls come in bursts.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Limited};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const STARTING_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// A health answer is short; one that is not is a miss.
+const BODY_LIMIT: usize = 64 * 1024;
 /// So many misses in a row make a container sick.
 const MISSES: u32 = 3;
 
@@ -65,10 +68,15 @@ pub(crate) async fn watch(
 
 async fn ask(container: &Container, path: &PathAndQuery) -> bool {
     let call = container.send(Method::GET, path.clone(), HeaderMap::new(), body::empty());
-    match tokio::time::timeout(TIMEOUT, call).await {
-        Ok(Ok(response)) => response.status().is_success(),
-        Ok(Err(_)) | Err(_) => false,
-    }
+    let answer = async {
+        let response = call.await.ok()?;
+        let good = response.status().is_success();
+        // Read to its end, so that the connection can be used again.
+        let body = Limited::new(response.into_body(), BODY_LIMIT);
+        body.collect().await.is_ok().then_some(good)
+    };
+    let answer = tokio::time::timeout(TIMEOUT, answer).await;
+    matches!(answer, Ok(Some(true)))
 }
 
 // === impl Health ===

@@ -16,7 +16,6 @@ const BUCKETS: &[f64] = &[
 pub(crate) struct Metrics {
     items: IntCounterVec,
     nats_events: IntCounterVec,
-    /// Messages asked for, and answers of the server that it has none (timeouts left out) or no such consumer.
     pub(crate) asked_total: IntCounter,
     pub(crate) ask_failures: IntCounter,
     pub(crate) cancels: IntCounter,

@@ -120,6 +120,17 @@ pub(crate) async fn refuse_old_server(
     NatsError::TooOld { found }
 }
 
+/// Waits until the server has read all that was sent before. (The client's own flush waits for the socket only, and a
+/// socket that is closed with unread input can lose its output.)
+pub(crate) async fn round_trip(client: &Client) -> bool {
+    let Ok(mut probe) = client.subscribe(client.new_inbox()).await else {
+        return false;
+    };
+    let asked = probe.drain().await.is_ok();
+    while asked && probe.next().await.is_some() {}
+    asked
+}
+
 /// Hears which calls are cancelled, until `stop`. The client keeps the subscription over reconnects.
 pub(crate) async fn hear_cancels(
     client: Client,

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, jetstream};
+use frontdoor_protocol::subject;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attach::Tail;
+use crate::config::Settings;
 use crate::handle::Handler;
 use crate::health::Health;
 use crate::nats::Link;
@@ -60,20 +62,20 @@ pub(crate) struct Puller {
 impl Puller {
     pub(crate) fn new(
         client: Client,
-        (stream, consumer): (&str, &str),
-        slots: usize,
+        settings: &Settings,
         handler: Arc<Handler>,
         tails: TaskTracker,
-        link: watch::Receiver<Link>,
-        health: watch::Receiver<Health>,
+        (link, health): (watch::Receiver<Link>, watch::Receiver<Health>),
     ) -> Self {
+        let stream = subject::work_stream(&settings.region, settings.version);
+        let consumer = subject::work_consumer(&settings.region, settings.version);
         Self {
             jetstream: jetstream::new(client.clone()),
             client,
             ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             handler,
-            slots: Slots::new(slots),
-            most: slots,
+            slots: Slots::new(settings.slots),
+            most: settings.slots,
             calls: JoinSet::new(),
             tails,
             inbox: Inbox::Closed,

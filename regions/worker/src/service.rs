@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use frontdoor_protocol::subject;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -101,14 +100,14 @@ impl Worker {
         let tasks = Tasks(TaskTracker::new());
         let container = Arc::new(Container::new(&settings.container, tasks.clone()));
         let running = Running::default();
-        let mut background = JoinSet::new();
-        let stop_background = CancellationToken::new();
         let facts = Facts {
             registry,
             link: link.clone(),
             health: health.clone(),
             stopping: shutdown.clone(),
         };
+        let stop_background = CancellationToken::new();
+        let mut background = JoinSet::new();
         background.spawn(admin::serve(
             admin,
             Arc::new(facts),
@@ -131,18 +130,8 @@ impl Worker {
 
         let handler = handler(&settings, container, &tasks, running, metrics);
         let tails = TaskTracker::new();
-        let mut puller = Puller::new(
-            client.clone(),
-            (
-                &subject::work_stream(&settings.region, settings.version),
-                &subject::work_consumer(&settings.region, settings.version),
-            ),
-            settings.slots,
-            handler,
-            tails.clone(),
-            link.clone(),
-            health,
-        );
+        let news = (link.clone(), health);
+        let mut puller = Puller::new(client.clone(), &settings, handler, tails.clone(), news);
         tracing::info!(region = %settings.region, version = %settings.version, slots = settings.slots, "worker pulls");
         tokio::select! {
             () = puller.run(&shutdown) => {}

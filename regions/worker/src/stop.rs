@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::nats;
 use crate::pull::Puller;
 
 const TAILS: Duration = Duration::from_secs(10);
@@ -42,10 +43,8 @@ pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
     {
         tracing::warn!("some answers were not taken over in time");
     }
-    if !matches!(
-        tokio::time::timeout(FLUSH, parts.client.flush()).await,
-        Ok(Ok(()))
-    ) {
+    let confirmed = tokio::time::timeout(FLUSH, nats::round_trip(&parts.client)).await;
+    if confirmed != Ok(true) {
         tracing::warn!(
             "NATS did not confirm the last acks; unfinished messages may come again and be refused"
         );
@@ -55,7 +54,6 @@ pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
     // The puller holds the last handles of all connections: without them the connections end.
     drop(parts.puller);
     parts.connections.close();
-    eprintln!("XX waiting for {}", parts.connections.len());
     let _ = tokio::time::timeout(CONNECTIONS, parts.connections.wait()).await;
     tracing::info!("stopped");
 }

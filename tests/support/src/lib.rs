@@ -16,3 +16,5 @@ pub mod region;
 pub mod edge;
 
 pub mod world;
+
+pub mod load;

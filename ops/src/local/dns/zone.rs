@@ -1,4 +1,4 @@
-//! What the zone holds and what it answers: one name per region, A records only. (pure)
+//! What the zone holds and what it answers: one name per region, A records only. No I/O.
 //!
 //! Authoritative for its zone and nothing else: other names are REFUSED (RFC 1035 §4.1.1), a missing name is NXDOMAIN,
 //! a missing type is NODATA, both with the SOA that says how long to believe it (RFC 2308 §3).

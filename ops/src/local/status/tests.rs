@@ -49,14 +49,17 @@ fn with_dead_worker(asked: bool) -> StackView {
 
 #[test]
 fn a_table_that_lines_up() {
-    let shares = Shares::from([("us-east".to_owned(), 1.0)]);
+    let seen = seen(
+        &json!({"regions": [{"name": "us-east", "health": "up", "share": 1.0}]}),
+        &mut BTreeMap::new(),
+    );
     assert_eq!(
-        table(&view(), &shares),
-        "region   wan  nats    invocation  worker  function  share\n\
-         us-east  2ms  up 103  up 104      up 105  up 106    100 %\n\
+        table(&view(), &seen),
+        "region   wan  nats    invocation  worker  function  edge sees\n\
+         us-east  2ms  up 103  up 104      up 105  up 106    up 100 %\n\
          hub up 100   dns up 101   wan up 102   edge up 107\n"
     );
-    let dead = table(&with_dead_worker(false), &Shares::new());
+    let dead = table(&with_dead_worker(false), &Seen::new());
     assert!(
         dead.contains("us-east/worker: dead, killed by SIGKILL\n  | last words\n"),
         "{dead}"
@@ -85,27 +88,45 @@ fn only_changes_are_told() {
 }
 
 #[test]
-fn shares_from_whatever_the_edge_says() {
+fn the_edge_is_quoted_as_far_as_it_says_something() {
     let mut totals = BTreeMap::new();
-    let mut check = |regions: Value| shares(&regions, &mut totals);
+    let mut check = |regions: Value| -> Vec<String> {
+        let seen = seen(&json!({ "regions": regions }), &mut totals);
+        seen.into_iter()
+            .map(|(name, view)| format!("{name}: {}", view.to_text()))
+            .collect()
+    };
     assert!(check(Value::Null).is_empty());
-    assert!(check(json!({"regions": [{"name": "a", "state": "up"}]})).is_empty());
+    assert_eq!(check(json!([{"name": "a"}])), ["a: -"]);
+    assert_eq!(check(json!([{"name": "a", "health": "down"}])), ["a: down"]);
     assert_eq!(
-        check(json!({"regions": [{"name": "a", "share": 0.25}]})),
-        Shares::from([("a".into(), 0.25)])
+        check(json!([{"name": "a", "health": "up", "share": 0.25}])),
+        ["a: up 25 %"]
     );
     let both = |a: u32, b: u32| json!([{"name": "a", "served": a}, {"name": "b", "served": b}]);
     check(both(100, 0));
+    assert_eq!(check(both(103, 1)), ["a: 75 %", "b: 25 %"]);
+    assert_eq!(check(both(103, 1)), ["a: -", "b: -"], "nothing was called");
     assert_eq!(
-        check(both(103, 1)),
-        Shares::from([("a".into(), 0.75), ("b".into(), 0.25)])
-    );
-    assert!(check(both(103, 1)).is_empty(), "nothing was called");
-    assert_eq!(
-        check(both(1, 2))["a"],
-        0.5,
+        check(both(1, 2))[0],
+        "a: 50 %",
         "a new edge counts from zero: 1 and 2 - 1"
     );
+}
+
+#[test]
+fn an_orderly_end_is_not_news() {
+    let mut stopping = with_dead_worker(true);
+    stopping.phase = Phase::Stopping;
+    assert_eq!(
+        changes(&view(), &stopping).len(),
+        1,
+        "one that had to be killed is"
+    );
+    for part in stopping.parts.iter_mut().filter(|p| p.state == State::Dead) {
+        part.ending = Some(WELL.to_owned());
+    }
+    assert!(changes(&view(), &stopping).is_empty());
 }
 
 #[test]

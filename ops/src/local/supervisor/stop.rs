@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Part, Stack, Supervisor};
+use super::part::Part;
+use super::{Stack, Supervisor};
 use crate::local::process;
 use crate::local::view::Phase;
 

@@ -112,6 +112,11 @@ impl Link {
         *self.state.borrow() == LinkState::Up
     }
 
+    /// Whether there is a server that is not fit for calls yet.
+    pub(crate) fn is_connected(&self) -> bool {
+        *self.state.borrow() == LinkState::Connected
+    }
+
     /// The state, and its changes.
     pub(crate) fn states(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()

@@ -16,14 +16,25 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::item::{self, Facts};
-use super::{Front, Peer, intake, wait};
+use super::wait::{self, Wait};
+use super::{Front, Peer, intake};
 use crate::attach::body::Body;
-use crate::attach::desk::{Arrival, Call};
+use crate::attach::desk::{Arrival, Call, Place};
 use crate::attach::{HeadFault, Relay, read_head};
-use crate::dispatch::Unknown;
+use crate::dispatch::{Unknown, Version};
 use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome, Refusal, Stamp};
+
+/// A call that may wait here.
+struct Accepted {
+    /// Who calls.
+    caller: Arc<str>,
+    /// How long they wait.
+    patience: Duration,
+    version: Arc<Version>,
+    place: Place,
+}
 
 /// Counts a caller that left before there was an answer: hyper drops our future then, and this with it.
 struct Unanswered<'a>(Option<&'a Metrics>);
@@ -54,34 +65,14 @@ impl Front {
     ) -> Result<Response<Body>, Refusal> {
         let began = Instant::now();
         let now = unix_now();
-        let (request, body) = {
-            let authority = super::authority(&request).to_owned();
-            let (head, body) = request.into_parts();
-            (Facts { head, authority }, body)
-        };
-        let headers = &request.head.headers;
-        let caller = self
-            .keys
-            .judge(headers.get(AUTHORIZATION), target.function)
-            .map_err(Refusal::Denied)?;
-        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
+        let (request, body) = split(request);
+        let Accepted {
+            caller,
+            patience,
+            version,
+            place,
+        } = self.accept(peer, &request, target)?;
         let deadline = began + patience;
-        let version = self
-            .dispatch
-            .catalog
-            .pick(&target, rand::random())
-            .map_err(|unknown| match unknown {
-                Unknown::Function => Refusal::UnknownFunction,
-                Unknown::Version => Refusal::UnknownVersion,
-            })?;
-        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
-        // After the place is taken, so that a drain which does not see this call is seen by it.
-        if self.phases.is_draining() {
-            return Err(Refusal::Draining);
-        }
-        if !self.dispatch.link.is_up() {
-            return Err(Refusal::BusLost(Execution::NotStarted));
-        }
         let mut work = item::work(stamp.id, &caller, &request, &self.dispatch.region, now)?;
         let intake = tokio::time::timeout_at(deadline, intake::take(body))
             .await
@@ -90,36 +81,60 @@ impl Front {
                 execution: Execution::NotStarted,
             })?
             .map_err(|_| Refusal::BodyBroken)?;
-        let (mut call, arrival) = place.seat(stamp.id, Arc::clone(version), intake.rest);
+        let (mut call, arrival) = place.seat(stamp.id, version, intake.rest);
         work.request_body = Some(intake.inline);
         work.stateless_config = Some(item::attach(
             &self.attach_url,
             call.answer_token(),
             call.fetch_token(),
         ));
-        let deadline_unix_ms = item::unix_ms(now + patience);
-        let wait = wait::Wait {
+        let wait = Wait {
             dispatch: &self.dispatch,
             call: &mut call,
             arrival,
             deadline,
             patience,
         };
-        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, &work).await?;
-        drop(work);
-        let (head, first) =
-            match tokio::time::timeout_at(deadline, read_head(&mut arrival.stream)).await {
-                Ok(Ok(read)) => read,
-                Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
-                Err(_) => return Err(wait::too_late(&call, patience)),
-            };
-        let _ = call.apply(Event::HeadArrived);
-        self.metrics
-            .first_byte
-            .observe(began.elapsed().as_secs_f64());
-        tracing::debug!(id = %stamp.id, status = head.status.as_u16(), "answered");
-        let method = &request.head.method;
-        Ok(self.relay(stamp, method, head, first, arrival, call))
+        let deadline_unix_ms = item::unix_ms(now + patience);
+        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
+        let read = read_head(&mut arrival.stream);
+        let (head, first) = match tokio::time::timeout_at(deadline, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
+            Err(_) => return Err(wait::too_late(&call, patience)),
+        };
+        let took = began.elapsed().as_secs_f64();
+        self.metrics.first_byte.observe(took);
+        Ok(self.relay(stamp, &request.head.method, head, first, arrival, call))
+    }
+
+    /// Decides whether the call may wait here at all; nothing has been done for it until then.
+    fn accept(&self, peer: Peer, request: &Facts, target: Target) -> Result<Accepted, Refusal> {
+        let headers = &request.head.headers;
+        let caller = self
+            .keys
+            .judge(headers.get(AUTHORIZATION), target.function)
+            .map_err(Refusal::Denied)?;
+        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
+        let version = self.dispatch.catalog.pick(&target, rand::random());
+        let version = version.map_err(|unknown| match unknown {
+            Unknown::Function => Refusal::UnknownFunction,
+            Unknown::Version => Refusal::UnknownVersion,
+        })?;
+        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
+        // After the place is taken, so that a drain which does not see this call is seen by it.
+        if self.phases.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if !self.dispatch.link.is_up() {
+            return Err(Refusal::BusLost(Execution::NotStarted));
+        }
+        Ok(Accepted {
+            caller,
+            patience,
+            version: Arc::clone(version),
+            place,
+        })
     }
 
     fn relay(
@@ -131,6 +146,9 @@ impl Front {
         arrival: Arrival,
         call: Call,
     ) -> Response<Body> {
+        tracing::debug!(id = %stamp.id, status = head.status.as_u16(), "answered");
+        // Moot only if the caller left, and then hyper drops us next.
+        let _ = call.apply(Event::HeadArrived);
         let claimed = arrival.claimed;
         let metrics = Arc::clone(&self.metrics);
         let relay = Relay::new(method, &head, first, arrival, call, metrics);
@@ -176,6 +194,12 @@ impl Drop for Unanswered<'_> {
             metrics.call(Outcome::CallerLeft);
         }
     }
+}
+
+fn split(request: Request<Incoming>) -> (Facts, Incoming) {
+    let authority = super::authority(&request).to_owned();
+    let (head, body) = request.into_parts();
+    (Facts { head, authority }, body)
 }
 
 fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {

@@ -3,6 +3,7 @@
 //! However it ends without a worker, the call is first made impossible to claim; what that met decides what may be said
 //! about its execution. Used by `front/invoke.rs` alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Wait<'_> {
         self,
         id: RequestId,
         deadline_unix_ms: u64,
-        work: &WorkerInvokeFunctionRequest,
+        work: WorkerInvokeFunctionRequest,
     ) -> Result<Arrival, Refusal> {
         let Self {
             dispatch,
@@ -46,8 +47,9 @@ impl Wait<'_> {
             patience,
         } = self;
         let item = Bytes::from(work.encode_to_vec());
+        drop(work);
         call.set_in_queue(true);
-        let version = std::sync::Arc::clone(call.version());
+        let version = Arc::clone(call.version());
         let mut publish = std::pin::pin!(dispatch.publish(&version, id, deadline_unix_ms, item));
         let mut link = dispatch.link.states();
         let mut lost = std::pin::pin!(link.wait_for(|state| *state != LinkState::Up));

@@ -164,7 +164,7 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head-too-large",
                 "The request's headers are too large",
-                "send less than 1 MiB of path and headers".to_owned(),
+                "path and headers do not fit into a work item; send less of them".to_owned(),
             ),
             Self::Denied(denied) => denied_facts(*denied),
             Self::UnknownVersion => (

@@ -129,6 +129,11 @@ impl TryFrom<file::File> for Settings {
 }
 
 fn auth(nats: &file::Nats) -> Result<Auth, RuleError> {
+    // A URL is logged; what is secret has keys of its own.
+    if nats.url.contains('@') || nats.url.parse::<async_nats::ServerAddr>().is_err() {
+        let rule = "must be nats://host:port, without a user";
+        return Err(RuleError::new("nats.url", rule));
+    }
     match (&nats.credentials_file, &nats.user, &nats.password) {
         (None, None, None) => Ok(Auth::None),
         (Some(path), None, None) => Ok(Auth::CredentialsFile(path.clone())),

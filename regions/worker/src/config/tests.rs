@@ -60,6 +60,8 @@ fn a_broken_rule_is_named() {
         ("slots = 64", "slots = 10001", "slots"),
         ("slots = 64", "slots = 64\nslot = 1", "slot"),
         ("# user", "user", "nats"),
+        ("nats://", "nats://user:secret@", "nats.url"),
+        ("nats://127.0.0.1:4222", "ftp://a", "nats.url"),
         (
             "http://127.0.0.1:8000",
             "https://127.0.0.1:8000",

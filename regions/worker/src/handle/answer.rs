@@ -160,8 +160,12 @@ pub(super) async fn relay(
             Some(Err(_)) => return Err(Outcome::ContainerFailed),
             None => return upload.finish().await.map_err(gone),
         };
-        bytes.inc_by(frame.data_ref().map_or(0, |data| data.len() as u64));
-        upload.send(frame).await.map_err(gone)?;
+        // An empty frame says nothing, and the h2 crate allows a connection only so many of them in its whole life.
+        let length = frame.data_ref().map(Bytes::len);
+        if length != Some(0) {
+            bytes.inc_by(length.unwrap_or(0) as u64);
+            upload.send(frame).await.map_err(gone)?;
+        }
     }
 }
 

@@ -1,37 +1,29 @@
 //! A small stand-in for the invocation service, written from the contract: publishes work items, decides claims, hands
 //! out bodies by GET attach, takes answers by POST attach. It can also behave as NVIDIA's: no claims, HTTP/1.1 only.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+mod desk;
+
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
 use bytes::{Bytes, BytesMut};
-use frontdoor_protocol::attach::{self, ResponseHead};
+use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::envelope::{
     CLAIM_HEADER, ConnectionConfig, DEADLINE_HEADER, Http1ProtocolConfig, INLINE_BODY_LIMIT,
     StatelessConfig, StringKv, WorkerInvokeFunctionRequest,
 };
 use frontdoor_protocol::names::{RegionName, RequestId, VersionId};
 use frontdoor_protocol::subject;
-use futures_util::{StreamExt, stream as streams};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use http_body::Frame;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use http::{HeaderMap, StatusCode};
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+use desk::{Desk, Pending};
 
 /// What a caller asks for.
 #[derive(Clone)]
@@ -51,6 +43,8 @@ pub(crate) struct Ask {
 pub(crate) struct Call {
     pub(crate) id: RequestId,
     head: oneshot::Receiver<ResponseHead>,
+    /// The head, once it has arrived.
+    arrived: Option<ResponseHead>,
     frames: mpsc::Receiver<Result<Bytes, io::Error>>,
     leave: Option<oneshot::Sender<()>>,
 }
@@ -61,21 +55,6 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-}
-
-struct Pending {
-    refuse: bool,
-    head: oneshot::Sender<ResponseHead>,
-    frames: mpsc::Sender<Result<Bytes, io::Error>>,
-    left: oneshot::Receiver<()>,
-}
-
-#[derive(Default)]
-struct Desk {
-    answers: Mutex<HashMap<String, Pending>>,
-    bodies: Mutex<HashMap<String, Bytes>>,
-    open: AtomicUsize,
-    most_open: AtomicUsize,
 }
 
 pub(crate) struct Invocation {
@@ -99,7 +78,7 @@ impl Invocation {
         let target = format!("http://{}", listener.local_addr().unwrap());
         let desk = Arc::new(Desk::default());
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::clone(&desk), claims));
+        serving.spawn(desk::serve(listener, Arc::clone(&desk), claims));
         let invocation = Self {
             claims,
             target,
@@ -258,6 +237,7 @@ impl Invocation {
         Call {
             id,
             head,
+            arrived: None,
             frames,
             leave: Some(leave),
         }
@@ -266,8 +246,12 @@ impl Invocation {
 
 impl Call {
     pub(crate) async fn head(&mut self) -> ResponseHead {
+        if let Some(head) = &self.arrived {
+            return head.clone();
+        }
         let head = tokio::time::timeout(Duration::from_secs(20), &mut self.head).await;
-        head.expect("an answer in time").expect("an answer")
+        let head = head.expect("an answer in time").expect("an answer");
+        self.arrived.insert(head).clone()
     }
 
     /// The next bytes of the body; an error is a broken end.
@@ -302,132 +286,4 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
         assert!(tokio::time::Instant::now() < patience, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-async fn serve(listener: TcpListener, desk: Arc<Desk>, claims: bool) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        let desk = Arc::clone(&desk);
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let desk = Arc::clone(&desk);
-                async move { Ok::<_, Infallible>(attach(desk, request, claims).await) }
-            });
-            let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http2().max_concurrent_streams(1000);
-            let _ = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
-}
-
-async fn attach(desk: Arc<Desk>, request: Request<Incoming>, claims: bool) -> Response<Body> {
-    assert_eq!(request.uri().path(), attach::PATH);
-    let version = if claims {
-        Version::HTTP_2
-    } else {
-        Version::HTTP_11
-    };
-    assert_eq!(request.version(), version);
-    let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
-    let token = token.strip_prefix("Bearer ").unwrap().to_owned();
-    if request.method() == Method::GET {
-        assert_eq!(request.headers()[header::ACCEPT], attach::OCTETS);
-        let body = desk.bodies.lock().unwrap().remove(&token);
-        return body.map_or_else(|| status(StatusCode::UNAUTHORIZED), rest);
-    }
-    assert_eq!(request.headers()[header::CONTENT_TYPE], attach::OCTETS_H1);
-    assert_eq!(request.headers().contains_key(attach::CLAIM), claims);
-    let pending = desk.answers.lock().unwrap().remove(&token);
-    let Some(pending) = pending else {
-        return status(StatusCode::UNAUTHORIZED);
-    };
-    if pending.refuse {
-        return status(StatusCode::GONE);
-    }
-    if !claims {
-        // NVIDIA's answers when the caller has everything, or has left.
-        let _ = forward(request.into_body(), pending).await;
-        return status(StatusCode::OK);
-    }
-    let open = desk.open.fetch_add(1, Ordering::SeqCst) + 1;
-    desk.most_open.fetch_max(open, Ordering::SeqCst);
-    let (done, ended) = oneshot::channel();
-    tokio::spawn(async move {
-        let clean = forward(request.into_body(), pending).await;
-        desk.open.fetch_sub(1, Ordering::SeqCst);
-        if clean {
-            let _ = done.send(());
-        }
-    });
-    // Empty when the caller has everything, broken when the caller is gone.
-    let end = streams::once(ended).filter_map(|ended| {
-        std::future::ready(ended.err().map(|_| Err(io::Error::other("caller gone"))))
-    });
-    let mut response = Response::new(StreamBody::new(end).boxed_unsync());
-    response
-        .headers_mut()
-        .insert(attach::CLAIM, attach::CLAIM_GRANTED.parse().unwrap());
-    response
-}
-
-/// Reads an answer's stream; says whether it ended cleanly.
-async fn forward(mut body: Incoming, mut pending: Pending) -> bool {
-    let mut start = BytesMut::new();
-    let mut head = Some(pending.head);
-    loop {
-        let frame = tokio::select! {
-            frame = body.frame() => frame,
-            _ = &mut pending.left => return false,
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else {
-                    continue;
-                };
-                start.extend_from_slice(&data);
-            }
-            Some(Err(error)) => {
-                let _ = pending.frames.send(Err(io::Error::other(error))).await;
-                return false;
-            }
-            None => return head.is_none(),
-        }
-        if let Some(out) = head.take() {
-            match ResponseHead::decode(&start).expect("a valid head") {
-                Some((decoded, length)) => {
-                    let _ = start.split_to(length);
-                    let _ = out.send(decoded);
-                }
-                None => {
-                    head = Some(out);
-                    continue;
-                }
-            }
-        }
-        if !start.is_empty()
-            && pending
-                .frames
-                .send(Ok(start.split().freeze()))
-                .await
-                .is_err()
-        {
-            return false;
-        }
-    }
-}
-
-fn rest(bytes: Bytes) -> Response<Body> {
-    let chunks: Vec<_> = bytes.chunks(100_000).map(Bytes::copy_from_slice).collect();
-    let chunks = streams::iter(chunks).map(|chunk| Ok(Frame::data(chunk)));
-    Response::new(StreamBody::new(chunks).boxed_unsync())
-}
-
-fn status(status: StatusCode) -> Response<Body> {
-    let empty = Empty::new().map_err(|never| match never {});
-    let mut response = Response::new(empty.boxed_unsync());
-    *response.status_mut() = status;
-    response
 }

@@ -1,0 +1,33 @@
+# Each line is a command a person could type. `make demo` runs the whole system on this machine, `make test` tests it.
+
+# cargo's own variable, if it is set.
+CARGO_TARGET_DIR ?= target
+
+.PHONY: help setup demo test lint bench
+
+help:
+	@echo 'make demo    build, then run edge, two regions and all they need; prints a curl line; Ctrl-C stops it'
+	@echo 'make test    run every test'
+	@echo 'make lint    formatting, lints, documentation'
+	@echo 'make bench   measure'
+	@echo 'make setup   install what the others need and this machine lacks (they do it themselves)'
+
+setup:
+	@ops/setup
+
+demo: setup
+	cargo build --release
+	exec "$(CARGO_TARGET_DIR)/release/frontdoor" local up
+
+test:
+	@ops/setup --tests
+	cargo nextest run --workspace
+	cargo test --workspace --doc
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+bench: setup
+	cargo bench --workspace

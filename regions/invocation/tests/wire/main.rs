@@ -1,0 +1,18 @@
+//! The service on its real wire: a real nats-server, real sockets, and a stand-in worker written from the contract.
+//!
+//! One binary. `world.rs` starts the parts, `client.rs` calls, `worker.rs` plays both kinds of workers; the other files
+//! are the tests, by subject.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod world;
+
+mod worker;
+
+mod answers;
+mod claims;
+mod crowd;
+mod refusals;
+mod stopping;
+mod streams;

@@ -1,0 +1,24 @@
+//! The whole system as a person starts it: hub, two regions with NATS, invocation service, worker and function, one edge,
+//! every part a process of its own; and what happens to calls when parts are killed, hang, return, or move away.
+
+mod calls;
+mod loss;
+mod routing;
+mod stack;
+mod statuses;
+mod stop;
+mod streams;
+
+use std::sync::Arc;
+
+use test_support::world::World;
+
+/// A stack of two regions without delay, plus these arguments.
+fn world(args: &[&str]) -> Arc<World> {
+    Arc::new(World::start(env!("CARGO_BIN_EXE_frontdoor"), args).expect("the stack starts"))
+}
+
+/// No delay between edge and regions.
+const NEAR: &[&str] = &["--wan", "us-east=0ms,eu-west=0ms"];
+/// One region near, one far.
+const NEAR_AND_FAR: &[&str] = &["--wan", "us-east=2ms,eu-west=40ms"];

@@ -1,0 +1,81 @@
+//! The stack itself: quick to start, complete, and gone without a trace, also when its owner dies badly.
+
+use std::time::Duration;
+
+use test_support::eventually::eventually;
+use test_support::world::{World, alive};
+
+use crate::{NEAR, world};
+
+#[tokio::test]
+async fn it_starts_quickly_and_says_where_everything_is() {
+    let world = world(NEAR);
+    println!("two regions were ready after {:?}", world.took);
+    assert!(world.took < Duration::from_secs(5), "{:?}", world.took);
+    let pids = world.pids();
+    assert_eq!(
+        pids.len(),
+        3 + 2 * 4,
+        "edge, hub, DNS and four parts a region: {}",
+        world.endpoints
+    );
+    assert!(pids.iter().all(|&pid| alive(pid)));
+    let status = world.local(&["status", "--json"]).expect("a status");
+    let _: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_a_stop() {
+    let world = World::start(env!("CARGO_BIN_EXE_frontdoor"), NEAR).expect("the stack starts");
+    let pids = world.pids();
+    world.stop().expect("the supervisor ends");
+    assert_eq!(pids.iter().filter(|&&pid| alive(pid)).count(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_the_supervisor_is_killed() {
+    let world = world(NEAR);
+    let pids = world.pids();
+    let supervisor = nix::unistd::Pid::from_raw(i32::try_from(world.supervisor()).expect("a pid"));
+    nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    eventually(
+        "every part died with it",
+        Duration::from_secs(5),
+        async || pids.iter().all(|&pid| !alive(pid)).then_some(()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_part_is_shown_dead_with_its_last_words() {
+    let world = world(NEAR);
+    world.local(&["kill", "us-east/worker"]).expect("killed");
+    eventually("it is shown", Duration::from_secs(5), async || {
+        let status = world.local(&["status"]).ok()?;
+        (status.contains("dead") || status.contains("killed")).then_some(())
+    })
+    .await;
+    world.local(&["start", "us-east/worker"]).expect("started");
+    let error = world
+        .local(&["kill", "mars"])
+        .expect_err("no such region")
+        .to_string();
+    assert!(error.contains("mars"), "{error}");
+}
+
+#[tokio::test]
+async fn the_key_is_nowhere_in_the_logs() {
+    let world = world(NEAR);
+    let call = world
+        .request("POST", "/echo")
+        .body(test_support::client::full("{}"))
+        .expect("valid");
+    world.call(call).await.expect("an answer");
+    let key = world.endpoint("/api_key");
+    assert!(key.len() > 16);
+    for entry in std::fs::read_dir(world.dir.join("logs")).expect("logs") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(!text.contains(key), "{} holds the key", path.display());
+    }
+}
