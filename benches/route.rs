@@ -60,7 +60,7 @@ fn decisions(c: &mut Criterion) {
     }
     let snapshot = world(50);
     let mut tried = Tried::default();
-    [0, 1, 2].map(|region| tried.add(RegionIndex(region)));
+    (0..3).for_each(|region| tried.add(RegionIndex(region)));
     let mut seed = 0_u64;
     c.bench_function("decide/50/third-move", |b| {
         b.iter(|| {
