@@ -4,7 +4,7 @@
 //! protocol crate.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A region's place in the configuration: stable for the life of a configuration, cheap to copy and compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +39,8 @@ pub struct Tally {
     pub in_flight: AtomicU32,
     /// Requests whose answer began, since the last [`Tally::take_good`].
     good: AtomicU32,
+    /// Requests whose answer began, ever.
+    served: AtomicU64,
 }
 
 // === impl Health ===
@@ -65,6 +67,13 @@ impl Tally {
     /// Counts an answer that began.
     pub fn answered(&self) {
         self.good.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many answers ever began.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// How many answers began since the last call.

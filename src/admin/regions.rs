@@ -24,6 +24,7 @@ struct Region {
     weight: f64,
     rtt_ms: Option<f64>,
     in_flight: u32,
+    served: u64,
     endpoints: Vec<Endpoint>,
     report: Option<Report>,
 }
@@ -34,6 +35,7 @@ struct Endpoint {
     health: &'static str,
     rtt_ms: Option<f64>,
     in_flight: u32,
+    served: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,6 +61,7 @@ fn region(view: &RegionView, now: Instant) -> Region {
         weight: view.weight,
         rtt_ms: view.rtt.map(millis),
         in_flight: endpoints.iter().map(|e| e.in_flight).sum(),
+        served: endpoints.iter().map(|e| e.served).sum(),
         endpoints,
         report: view.heard.map(|heard| Report {
             age_ms: u64::try_from(now.saturating_duration_since(heard.at).as_millis())
@@ -75,6 +78,7 @@ fn endpoint(view: &EndpointView) -> Endpoint {
         health: view.health.as_str(),
         rtt_ms: view.rtt.map(millis),
         in_flight: view.tally.in_flight.load(Ordering::Relaxed),
+        served: view.tally.served(),
     }
 }
 

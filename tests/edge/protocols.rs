@@ -117,6 +117,28 @@ async fn many_calls_share_few_connections() {
     );
 }
 
+/// The HTTP/2 library closes a connection on which a hundred empty DATA frames came that end nothing: none of ours may be one.
+#[tokio::test]
+async fn one_connection_carries_hundreds_of_calls_in_a_row() {
+    let region = mirror().await;
+    let edge = Edge::start(&[("us-east", region.address)]).await;
+    for protocol in [Protocol::H1, Protocol::H2] {
+        let mut client = edge.client(protocol).await;
+        for n in 0..250 {
+            for body in ["abc", ""] {
+                let call = request("POST", "/x").body(full(body)).expect("valid");
+                let answer = client.call(call).await.expect("an answer");
+                assert_eq!(
+                    answer.status,
+                    200,
+                    "{protocol:?} call {n}: {}",
+                    answer.text()
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn certificates_are_chosen_by_name_and_wrong_names_still_get_one() {
     let region = mirror().await;

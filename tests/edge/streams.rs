@@ -152,6 +152,47 @@ async fn a_caller_that_leaves_frees_the_region_at_once() {
     .await;
 }
 
+#[tokio::test]
+async fn a_slow_reader_holds_up_nobody() {
+    // More than the window of a whole connection to a region once was.
+    const LARGE: usize = 16 << 20;
+    let region = Region::start(|request| async move {
+        let large = request.uri().path() == "/large";
+        test_support::region::reply(
+            200,
+            &[],
+            if large {
+                vec![7; LARGE]
+            } else {
+                b"ok".to_vec()
+            },
+        )
+    })
+    .await
+    .expect("a port");
+    let edge = Edge::start(&[("us-east", region.address)]).await;
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        let mut slow = edge.client(Protocol::H2).await;
+        let call = request("GET", "/large").body(full("")).expect("valid");
+        let body = slow.send(call).await.expect("a head").into_body();
+        unread.push((slow, body));
+    }
+    for _ in 0..20 {
+        let answer = tokio::time::timeout(Duration::from_secs(2), edge.post("/small", "x")).await;
+        assert_eq!(answer.expect("not held up").text(), "ok");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (_slow, body) in unread {
+        let body = body.collect().await.expect("whole").to_bytes();
+        assert_eq!(
+            body.len(),
+            LARGE,
+            "and a slow reader gets all of it in the end"
+        );
+    }
+}
+
 struct OnDrop(Arc<AtomicBool>);
 
 impl Drop for OnDrop {

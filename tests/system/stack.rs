@@ -15,8 +15,8 @@ async fn it_starts_quickly_and_says_where_everything_is() {
     let pids = world.pids();
     assert_eq!(
         pids.len(),
-        3 + 2 * 4,
-        "edge, hub, DNS and four parts a region: {}",
+        4 + 2 * 4,
+        "edge, hub, DNS, WAN and four parts a region: {}",
         world.endpoints
     );
     assert!(pids.iter().all(|&pid| alive(pid)));

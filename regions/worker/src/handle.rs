@@ -12,13 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::envelope;
-use http::{HeaderMap, Method, Response};
+use http::Response;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attach, ClaimError, Tail, Upload};
-use crate::body::Body;
-use crate::call::{self, CallError, Container, Identity};
+use crate::call::{self, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::metrics::Metrics;
 use crate::running::Running;
@@ -151,21 +150,12 @@ impl Handler {
             .map_err(|error| Failure::body(&error))?;
         let headers = call::of_request(item, &self.identity, now_ms());
         let timer = self.metrics.head_seconds.start_timer();
-        let response = self.send(&item.method, item, headers, body).await;
+        let response = self
+            .container
+            .send(item.method.clone(), item.path.clone(), headers, body)
+            .await;
         timer.observe_duration();
         answer::checked(response.map_err(|error| Failure::call(&error))?)
-    }
-
-    async fn send(
-        &self,
-        method: &Method,
-        item: &Item,
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Response<Incoming>, CallError> {
-        self.container
-            .send(method.clone(), item.path.clone(), headers, body)
-            .await
     }
 
     async fn answer(
@@ -181,7 +171,7 @@ impl Handler {
             Err(failure) => {
                 tracing::warn!(id = %item.id, reason = failure.detail(), "container failed");
                 let outcome = failure.outcome();
-                answer::problem(&failure, item.id, upload)
+                answer::problem(&failure, &item, upload)
                     .await
                     .map(|tail| (outcome, Some(tail)))
             }

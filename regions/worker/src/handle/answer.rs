@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use frontdoor_protocol::attach::{HEAD_LIMIT, HEADERS_LIMIT, ResponseHead};
 use frontdoor_protocol::headers::{EXECUTION, Execution, remove_ours};
-use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::problem::{self, Problem};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
@@ -16,6 +15,7 @@ use prometheus::IntCounter;
 
 use crate::attach::{FetchError, Gone, Tail, Upload};
 use crate::call::{self, CallError};
+use crate::item::Item;
 use crate::settle::Outcome;
 
 /// Why there is no response of the container to pass on.
@@ -84,19 +84,22 @@ impl Failure {
     }
 
     /// The whole answer: head and body. Addresses inside the region stay in our log.
-    fn render(&self, id: RequestId) -> (ResponseHead, Bytes) {
+    fn render(&self, item: &Item) -> (ResponseHead, Bytes) {
         let detail = match self.execution {
             Execution::NotStarted => "The call was not run; it is safe to try again.",
             Execution::Started => "The call may have run; try again only if it may run twice.",
         };
         let problem = Problem::new(self.slug, self.title, StatusCode::BAD_GATEWAY, detail);
-        let body = Bytes::from(problem.for_request(id).to_json());
+        let body = Bytes::from(problem.for_request(item.id).to_json());
         let mut headers = HeaderMap::new();
         let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        let execution = HeaderValue::from_static(self.execution.as_str());
-        headers.insert(EXECUTION, execution);
+        if item.claim {
+            // A service that does not speak of claims would pass our header on to its caller.
+            let execution = HeaderValue::from_static(self.execution.as_str());
+            headers.insert(EXECUTION, execution);
+        }
         let status = StatusCode::BAD_GATEWAY;
         (ResponseHead { status, headers }, body)
     }
@@ -172,11 +175,11 @@ pub(super) async fn relay(
 /// Answers in the container's place.
 pub(super) async fn problem(
     failure: &Failure,
-    id: RequestId,
+    item: &Item,
     mut upload: Upload,
 ) -> Result<Tail, Outcome> {
     let gone = |_: Gone| Outcome::CallerGone;
-    let (head, body) = failure.render(id);
+    let (head, body) = failure.render(item);
     let head = Bytes::from(head.encode());
     upload.send(Frame::data(head)).await.map_err(gone)?;
     upload.send(Frame::data(body)).await.map_err(gone)?;

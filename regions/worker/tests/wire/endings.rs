@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
 use crate::invocation::{Ask, eventually};
-use crate::world::{Plan, World, get, json, post};
+use crate::world::{Plan, World, get, json, post, settings};
 
 #[tokio::test]
 async fn refused_and_expired_calls_never_reach_the_container() {
@@ -27,23 +33,30 @@ async fn refused_and_expired_calls_never_reach_the_container() {
 
 #[tokio::test]
 async fn a_container_that_is_down_is_told_as_not_started() {
-    let world = World::start(Plan::default()).await;
-    world.kill_function();
-    let answer = world.invocation.call(get("/any")).await.answer().await;
-    assert_eq!(answer.status, 502);
-    assert_eq!(answer.headers["content-type"], "application/problem+json");
-    assert_eq!(answer.headers["frontdoor-execution"], "not-started");
-    assert_eq!(
-        json(&answer.body)["type"],
-        "urn:frontdoor:problem:container-unreachable"
-    );
-    eventually("not ready", async || world.admin("/ready").await.0 == 503).await;
-    let asked = "frontdoor_worker_asked ";
-    eventually("a sick container gets no calls", async || {
-        world.metric(asked).await == 0
-    })
-    .await;
-    world.stop().await;
+    for (claims, told) in [(true, Some("not-started")), (false, None)] {
+        let world = World::start(Plan {
+            claims,
+            ..Plan::default()
+        })
+        .await;
+        world.kill_function();
+        let answer = world.invocation.call(get("/any")).await.answer().await;
+        assert_eq!(answer.status, 502);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let execution = answer.headers.get("frontdoor-execution");
+        assert_eq!(execution.map(|value| value.to_str().unwrap()), told);
+        assert_eq!(
+            json(&answer.body)["type"],
+            "urn:frontdoor:problem:container-unreachable"
+        );
+        eventually("not ready", async || world.admin("/ready").await.0 == 503).await;
+        let asked = "frontdoor_worker_asked ";
+        eventually("a sick container gets no calls", async || {
+            world.metric(asked).await == 0
+        })
+        .await;
+        world.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -96,6 +109,67 @@ async fn a_cancelled_call_is_aborted_at_once_and_its_slot_is_free() {
     assert_eq!(next.answer().await.body, "next");
     world.invocation.all_settled().await;
     world.stop().await;
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Call,
+    Abort,
+}
+
+/// A container that is well, never answers a call, and says what it sees of one.
+async fn silent_container(seen: mpsc::Sender<Seen>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let seen = seen.clone();
+        connections.spawn(async move {
+            let mut heard = vec![0; 4096];
+            let mut called = false;
+            while let Ok(length @ 1..) = stream.read(&mut heard).await {
+                if heard[..length].starts_with(b"GET /health") {
+                    let well = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(well).await.unwrap();
+                } else {
+                    called = true;
+                    seen.send(Seen::Call).await.unwrap();
+                }
+            }
+            if called {
+                seen.send(Seen::Abort).await.unwrap();
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn the_container_sees_that_a_call_is_aborted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let container = listener.local_addr().unwrap();
+    let (tell, mut seen) = mpsc::channel(1);
+    let serving = tokio::spawn(silent_container(tell, listener));
+    let world = World::start(Plan {
+        container: Some(container),
+        ..Plan::default()
+    })
+    .await;
+    for cancel in [true, false] {
+        let mut call = world.invocation.call(get("/never")).await;
+        assert_eq!(seen.recv().await, Some(Seen::Call));
+        let started = Instant::now();
+        if cancel {
+            world.invocation.cancel(call.id).await;
+        } else {
+            call.leave();
+        }
+        assert_eq!(seen.recv().await, Some(Seen::Abort));
+        assert!(
+            started.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    world.stop().await;
+    serving.abort();
 }
 
 #[tokio::test]
@@ -214,4 +288,31 @@ async fn work_goes_on_after_nats_was_restarted() {
     let after = world.invocation.call(get("/after")).await;
     assert_eq!(after.answer().await.status, 200);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_server_is_refused_with_a_clear_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = r#"INFO {"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}"#;
+        stream
+            .write_all(format!("{info}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut heard = [0; 4096];
+        while stream.read(&mut heard).await.is_ok_and(|length| length > 0) {
+            stream.write_all(b"PONG\r\n").await.unwrap();
+        }
+    });
+    let settings = settings(&url, "127.0.0.1:1", &Plan::default());
+    let run = frontdoor_worker::run(settings, CancellationToken::new());
+    let error = tokio::time::timeout(Duration::from_secs(10), run).await;
+    let error = error.expect("in time").expect_err("too old").to_string();
+    assert_eq!(
+        error,
+        "nats-server 2.9.10 is too old: 2.11 or newer is required"
+    );
+    server.abort();
 }

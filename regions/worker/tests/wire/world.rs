@@ -1,11 +1,12 @@
 //! A region in a test: real nats-server, real sample function, stand-in invocation service, and the worker.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_function::{Options, Server};
-use frontdoor_protocol::names::VersionId;
-use frontdoor_worker::{RunError, Worker, config};
+use frontdoor_worker::config::{self, Settings};
+use frontdoor_worker::{RunError, Worker};
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) protocol: &'static str,
     pub(crate) claims: bool,
     pub(crate) grace: &'static str,
+    /// Another container than the sample function.
+    pub(crate) container: Option<SocketAddr>,
 }
 
 impl Default for Plan {
@@ -42,6 +45,7 @@ impl Default for Plan {
             protocol: "http1",
             claims: true,
             grace: "10s",
+            container: None,
         }
     }
 }
@@ -56,32 +60,13 @@ impl World {
         })
         .await
         .unwrap();
-        let container = server.local_addr().unwrap();
+        let function_addr = server.local_addr().unwrap();
+        let container = plan.container.unwrap_or(function_addr);
         let function = tokio::spawn(server.serve(CancellationToken::new()));
-        let version: VersionId = uuid::Uuid::new_v4().to_string().parse().unwrap();
-        let region = "us-east".parse().unwrap();
+        let settings = settings(&nats.url(), &container.to_string(), &plan);
+        let region = settings.region.clone();
+        let version = settings.version;
         let invocation = Invocation::start(plan.claims, &nats.url(), region, version).await;
-        let toml = format!(
-            r#"
-            region = "us-east"
-            function = "{}"
-            function_name = "echo"
-            version = "{version}"
-            admin = "127.0.0.1:0"
-            slots = {}
-            nats = {{ url = "{}" }}
-            container = {{ url = "http://{container}", protocol = "{}" }}
-            stop = {{ grace = "{}" }}
-            "#,
-            uuid::Uuid::new_v4(),
-            plan.slots,
-            nats.url(),
-            plan.protocol,
-            plan.grace,
-        );
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), toml).unwrap();
-        let settings = config::load(file.path()).unwrap();
         let worker = Worker::bind(settings).await.unwrap();
         let admin = format!("http://{}", worker.admin_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -154,6 +139,31 @@ impl World {
         self.shutdown.cancel();
         self.stopped().await;
     }
+}
+
+/// A worker's settings, by way of a file as an operator would write it.
+pub(crate) fn settings(nats: &str, container: &str, plan: &Plan) -> Settings {
+    let toml = format!(
+        r#"
+        region = "us-east"
+        function = "{}"
+        function_name = "echo"
+        version = "{}"
+        admin = "127.0.0.1:0"
+        slots = {}
+        nats = {{ url = "{nats}" }}
+        container = {{ url = "http://{container}", protocol = "{}" }}
+        stop = {{ grace = "{}" }}
+        "#,
+        uuid::Uuid::new_v4(),
+        uuid::Uuid::new_v4(),
+        plan.slots,
+        plan.protocol,
+        plan.grace,
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    config::load(file.path()).unwrap()
 }
 
 pub(crate) fn get(path: &str) -> Ask {
