@@ -77,6 +77,10 @@ fn documents_name_real_targets() {
 #[test]
 fn the_two_commands_exist() {
     let makefile = tree::read("Makefile");
+    assert!(
+        tree::root().join("README.md").exists(),
+        "README.md: say how to run and how to test"
+    );
     for target in PROMISED {
         assert!(
             has_target(&makefile, target),
