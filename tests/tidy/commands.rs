@@ -1,4 +1,5 @@
-//! What the documents tell people to type exists, and the list of checks runs the tests as everybody does.
+//! What the documents tell people to type, and the files they lead to, exist; and the list of checks runs the tests as
+//! everybody does.
 
 use crate::tree::{self, File, Finding};
 
@@ -55,6 +56,30 @@ fn findings(document: &File, makefile: &str) -> Vec<Finding> {
     findings
 }
 
+/// Links to files of the repository that are not there.
+fn dead_links(document: &File, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let folder = document
+        .path
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder);
+    let mut findings = Vec::new();
+    for (number, line) in (1..).zip(document.text.lines()) {
+        let links = line
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links {
+            let path = link.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains(':') && !exists(&format!("{folder}/{path}")) {
+                findings.push(
+                    document.finding(number, format!("`{link}` leads nowhere: correct the path")),
+                );
+            }
+        }
+    }
+    findings
+}
+
 fn runs(script: &str, command: &str) -> bool {
     script.lines().any(|line| {
         let line = line.trim();
@@ -70,6 +95,18 @@ fn documents_name_real_targets() {
         .filter(|file| file.path.ends_with(".md"));
     let found: Vec<Finding> = documents
         .flat_map(|file| findings(&file, &makefile))
+        .collect();
+    tree::assert_clean(&found);
+}
+
+#[test]
+fn documents_lead_to_real_files() {
+    let exists = |path: &str| tree::root().join(path.trim_start_matches('/')).exists();
+    let documents = tree::files()
+        .into_iter()
+        .filter(|file| file.path.ends_with(".md"));
+    let found: Vec<Finding> = documents
+        .flat_map(|file| dead_links(&file, exists))
         .collect();
     tree::assert_clean(&found);
 }
@@ -111,4 +148,19 @@ fn wrong_commands_are_found() {
     assert_eq!(check("README.md", "Run `make demo`."), 1);
     assert!(runs("step make test\n", "make test") && runs("make test", "make test"));
     assert!(!runs("# make test\necho nothing\n", "make test"));
+}
+
+#[test]
+fn dead_links_are_found() {
+    let file = File::new(
+        "a/b.md",
+        "[x](c.md) [y](https://example.com/z) [z](#part)\n[d](../d.md#e)",
+    );
+    let check = |there: &[&str]| {
+        let found = dead_links(&file, |path| there.contains(&path));
+        found.into_iter().map(|f| f.line).collect::<Vec<usize>>()
+    };
+    assert!(check(&["a/c.md", "a/../d.md"]).is_empty());
+    assert_eq!(check(&["a/c.md"]), [2]);
+    assert_eq!(check(&["a/../d.md"]), [1]);
 }

@@ -32,23 +32,27 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
         load_worker,
     ),
 ];
-type Loader = fn(&Path) -> Result<(), String>;
+/// Loads a file and describes what came of it.
+type Loader = fn(&Path) -> Result<String, String>;
 
-fn load_edge(path: &Path) -> Result<(), String> {
+/// Keys whose commented-out value is an example, not the default.
+const EXAMPLES: [&str; 5] = ["http", "servers", "credentials_file", "user", "password"];
+
+fn load_edge(path: &Path) -> Result<String, String> {
     frontdoor::config::load(path)
-        .map(drop)
+        .map(|settings| format!("{settings:#?}"))
         .map_err(|e| e.to_string())
 }
 
-fn load_invocation(path: &Path) -> Result<(), String> {
+fn load_invocation(path: &Path) -> Result<String, String> {
     frontdoor_invocation::config::load(path)
-        .map(drop)
+        .map(|settings| format!("{settings:#?}"))
         .map_err(|e| e.to_string())
 }
 
-fn load_worker(path: &Path) -> Result<(), String> {
+fn load_worker(path: &Path) -> Result<String, String> {
     frontdoor_worker::config::load(path)
-        .map(drop)
+        .map(|settings| format!("{settings:#?}"))
         .map_err(|e| e.to_string())
 }
 
@@ -187,7 +191,9 @@ fn missing(
 #[test]
 fn shipped_configurations_load() {
     for (path, _, load) in SHIPPED {
-        load(&tree::root().join(path)).unwrap_or_else(|error| panic!("{error}"));
+        load(&tree::root().join(path))
+            .map(drop)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -212,6 +218,41 @@ fn every_configuration_has_a_loader() {
             file.path
         );
     }
+}
+
+/// The text with every default written out that it shows in a comment.
+fn with_defaults(text: &str) -> String {
+    let line = |line: &str| {
+        let key = line.strip_prefix("# ").filter(|written| {
+            let name = written.split(" = ").next().unwrap_or_default();
+            written.contains(" = ") && is_key(name) && !EXAMPLES.contains(&name)
+        });
+        format!("{}\n", key.unwrap_or(line))
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn defaults_in_comments_are_the_defaults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shipped.toml");
+    for (shipped, _, load) in SHIPPED {
+        let text = tree::read(shipped);
+        let [as_shipped, written_out] = [text.clone(), with_defaults(&text)].map(|text| {
+            std::fs::write(&path, text).expect("written");
+            load(&path).unwrap_or_else(|error| panic!("{shipped}: {error}"))
+        });
+        assert_eq!(
+            as_shipped, written_out,
+            "{shipped}: a comment shows another default"
+        );
+    }
+}
+
+#[test]
+fn defaults_in_comments_are_found() {
+    let text = "# Some a = b.\n# moves = 2\n# user = \"x\"\n";
+    assert_eq!(with_defaults(text), text.replace("# moves", "moves"));
 }
 
 #[test]
