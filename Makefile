@@ -30,4 +30,4 @@ lint:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 bench: setup
-	cargo bench --workspace
+	cargo bench -p frontdoor --bench '*'

@@ -9,20 +9,38 @@
 //!
 //! `identity`, `table` and `route` are pure: facts, time and seeds come in as arguments, decisions go out as values.
 
-pub mod admin;
-pub mod chatter;
-pub mod config;
-pub mod edge;
-pub mod identity;
-pub mod keeper;
-pub mod listen;
-pub mod metrics;
-pub mod probe;
-pub mod proxy;
+// The blank lines keep rustfmt from sorting them.
+
 pub mod region;
-pub mod resolve;
-pub mod response;
-pub mod route;
+
+pub mod identity;
+
 pub mod table;
+
+pub mod route;
+
+pub mod config;
+
+pub mod metrics;
+
 pub mod telemetry;
+
 pub mod upstream;
+
+pub mod response;
+
+pub mod listen;
+
+pub mod proxy;
+
+pub mod resolve;
+
+pub mod probe;
+
+pub mod chatter;
+
+pub mod keeper;
+
+pub mod admin;
+
+pub mod edge;

@@ -6,27 +6,49 @@
 //! [`up`] must be called on a thread that lives as long as the stack, such as a current-thread runtime's: the kernel
 //! ends the parts when the thread that started them ends.
 
-mod admin;
-mod block;
-mod certificates;
-mod control;
-mod detach;
-mod dns;
-mod endpoints;
-mod files;
-mod folder;
-mod http;
-mod nats;
-mod parts;
+// In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
+
 mod plan;
+
+mod parts;
+
+mod block;
+
 mod process;
-mod show;
-mod specs;
-mod status;
-mod supervisor;
-mod up;
-mod view;
+
+mod http;
+
+mod admin;
+
+mod nats;
+
+mod dns;
+
 mod wan;
+
+mod files;
+
+mod certificates;
+
+mod folder;
+
+mod specs;
+
+mod endpoints;
+
+mod view;
+
+mod status;
+
+mod supervisor;
+
+mod control;
+
+mod show;
+
+mod detach;
+
+mod up;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Where calls go, by tables of regions.
 
+mod laws;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

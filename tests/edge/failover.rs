@@ -35,8 +35,7 @@ async fn always(make: impl Fn() -> Reply + Send + Sync + Copy + 'static) -> Regi
 
 /// Two regions that share calls.
 async fn edge(first: &Region, second: &Region) -> Edge {
-    let edge = Edge::start(&[("a-first", first.address), ("b-second", second.address)]).await;
-    edge
+    Edge::start(&[("a-first", first.address), ("b-second", second.address)]).await
 }
 
 /// Sends calls until one was tried in `first`, and returns that one's answer.

@@ -7,12 +7,20 @@
 //! It speaks HTTP/1.1 and h2c on one port and knows nothing of the platform but the header `nvcf-reqid`. The command
 //! line and the tests run it; never use it for real work.
 
+// In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
+
 mod body;
-mod echo;
-mod inspect;
+
 mod journal;
+
+mod echo;
+
+mod inspect;
+
 mod probe;
+
 mod routes;
+
 mod server;
 
 pub use server::{Options, Server, run};

@@ -1,4 +1,4 @@
-//! The two streams a worker opens back to the invocation service (`wire` §4): paths, headers, content types, and the
+//! The two streams a worker opens back to the invocation service (NVCF's contract): paths, headers, content types, and the
 //! inner HTTP/1.1 head that starts the response stream. Encoding and decoding are pure; both ends use them.
 //!
 //! Ours on top of NVCF's: *attach before execute*. A work item that carries [`crate::envelope::CLAIM_HEADER`] is
@@ -27,7 +27,7 @@ pub const CLAIM_ASKED: &str = "1";
 pub const CLAIM_GRANTED: &str = "granted";
 /// The longest inner head, in bytes (NVCF: about 408 KiB).
 pub const HEAD_LIMIT: usize = 408 * 1024;
-/// The most inner headers we take. NVCF takes 64 and fails the call above it (`wire` §8.17).
+/// The most inner headers we take. NVCF takes 64 and fails the call above it.
 pub const HEADERS_LIMIT: usize = 256;
 
 /// The head of a response as it stands at the start of POST attach.

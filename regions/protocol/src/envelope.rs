@@ -1,11 +1,11 @@
-//! The work item as it travels on JetStream: NVCF's `WorkerInvokeFunctionRequest` (`wire` §3, proto3, package `nvcf`).
+//! The work item as it travels on JetStream: NVCF's `WorkerInvokeFunctionRequest` (proto3, package `nvcf`).
 //!
 //! Written by the invocation service, read by the worker. Only the messages and fields of the HTTP path are here;
 //! unknown fields of NVIDIA's are skipped by protobuf. Limits that both ends keep stand beside the message.
 
-/// At most this much of a request body rides inside the work item; the rest is fetched by GET attach (`wire` §1.5).
+/// At most this much of a request body rides inside the work item; the rest is fetched by GET attach.
 pub const INLINE_BODY_LIMIT: usize = 32 * 1024;
-/// The largest work item (`wire` §2.2: `max_msg_size` 6 MiB).
+/// The largest work item (NVCF's streams: `max_msg_size` 6 MiB).
 pub const MESSAGE_LIMIT: usize = 6 * 1024 * 1024;
 /// `maxDirectResponseSizeBytes`: always 5 MiB in NVCF; only its compatibility mode reads it.
 pub const DIRECT_RESPONSE_LIMIT: u32 = 5 * 1024 * 1024;
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use prost::Message as _;
 
-    /// Golden bytes, assembled by hand from the field numbers and wire types of `wire` §3.
+    /// Golden bytes, assembled by hand from the field numbers and wire types of NVCF's contract.
     #[test]
     fn encodes_as_nvcf_does() {
         let message = WorkerInvokeFunctionRequest {

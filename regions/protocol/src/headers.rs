@@ -14,7 +14,7 @@ pub const FUNCTION_ID: HeaderName = HeaderName::from_static("function-id");
 pub const FUNCTION_VERSION_ID: HeaderName = HeaderName::from_static("function-version-id");
 /// The region that took the call; told to the container.
 pub const INVOCATION_REGION: HeaderName = HeaderName::from_static("nvcf-invocation-region");
-/// Tells NVIDIA's worker to pass the container's answer through unchanged (`wire` §1.5).
+/// Tells NVIDIA's worker to pass the container's answer through unchanged.
 pub const DISABLE_COMPATIBILITY: HeaderName =
     HeaderName::from_static("nvcf-feature-disable-worker-compatibility");
 /// [`Execution`] (ours), on answers made by the platform; the edge removes it.
@@ -35,7 +35,7 @@ pub enum Execution {
     Started,
 }
 
-/// NVCF's outcome of an accepted call (`wire` §1.6).
+/// NVCF's outcome of an accepted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InvokeStatus {
     /// 202.

@@ -9,14 +9,26 @@
 //! Versioning: fields are only ever added. A reader ignores what it does not know, a writer never changes the meaning
 //! of a field it has once sent.
 
-pub mod attach;
-pub mod config;
-pub mod envelope;
-pub mod headers;
+// In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
+
 pub mod names;
-pub mod poll;
-pub mod problem;
-pub mod report;
+
 pub mod span;
-pub mod subject;
+
+pub mod config;
+
+pub mod headers;
+
+pub mod poll;
+
+pub mod problem;
+
 pub mod target;
+
+pub mod subject;
+
+pub mod envelope;
+
+pub mod attach;
+
+pub mod report;

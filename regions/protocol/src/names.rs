@@ -1,7 +1,7 @@
 //! Checked newtypes for everything that has a name: regions, functions, versions, requests.
 //!
 //! A value of these types is valid by construction, so no other file checks them again. Region names go raw into NATS
-//! subjects and stream names, hence their narrow alphabet (`wire` contract: a dot would split the subject, an
+//! subjects and stream names, hence their narrow alphabet (NVCF's contract: a dot would split the subject, an
 //! underscore breaks NVCF's stream clean-up).
 
 use std::fmt;
@@ -161,7 +161,7 @@ impl RequestId {
     }
 }
 
-/// Parses the hyphenated 36-character form only, upper or lower case, as NVCF does (`wire` §1.1).
+/// Parses the hyphenated 36-character form only, upper or lower case, as NVCF does.
 fn hyphenated(text: &str) -> Result<Uuid, NameError> {
     if text.len() == 36 && text.as_bytes()[8] == b'-' {
         Uuid::try_parse(text).map_err(|_| NameError::Id(text.to_owned()))

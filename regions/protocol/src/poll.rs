@@ -1,4 +1,4 @@
-//! `NVCF-POLL-SECONDS`: how long a caller waits for the first byte of the answer (`wire` §1.4).
+//! `NVCF-POLL-SECONDS`: how long a caller waits for the first byte of the answer.
 
 use std::time::Duration;
 

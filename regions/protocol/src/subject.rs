@@ -1,4 +1,4 @@
-//! Every NATS subject, stream and consumer name is built here (`wire` §2.1–2.3), so that no other file formats one.
+//! Every NATS subject, stream and consumer name is built here, so that no other file formats one.
 //!
 //! `rq…` and `nvcf.…` are NVCF's and stay inside a region. `fd.…` is chatter, the only prefix that crosses a leaf link.
 

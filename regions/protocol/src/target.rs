@@ -1,8 +1,8 @@
 //! Which function a request calls: `{version}.{function}.invocation.<domain>`, `{function}.invocation.<domain>`, or the
-//! headers `function-id` and `function-version-id` (`wire` §1.1). Edge and region ask this one function, so they can
+//! headers `function-id` and `function-version-id`. Edge and region ask this one function, so they can
 //! never disagree.
 //!
-//! Stricter than NVCF where it was unsafe (`wire` §8.15): what follows the ids must be the configured domain, the
+//! Stricter than NVCF where it was unsafe: what follows the ids must be the configured domain, the
 //! version must be separated by a dot, an invalid header is an error instead of being ignored, and a header that
 //! contradicts the host is refused. `Forwarded` and `X-Forwarded-Host` are never looked at.
 

@@ -3,10 +3,18 @@
 //!
 //! Everything here ends when it is dropped, also when a test panics.
 
-pub mod client;
-pub mod edge;
+// In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
+
 pub mod eventually;
-pub mod load;
-pub mod region;
+
 pub mod tls;
+
+pub mod client;
+
+pub mod region;
+
+pub mod edge;
+
 pub mod world;
+
+pub mod load;

@@ -1,3 +1,5 @@
+//! Each outcome and what the caller sees of it.
+
 use std::time::Duration;
 
 use frontdoor_protocol::attach::HeadError;

@@ -1,3 +1,5 @@
+//! The shipped file, the defaults, and what each rule says of a wrong value.
+
 use std::path::Path;
 use std::time::Duration;
 

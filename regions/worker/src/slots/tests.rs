@@ -1,3 +1,5 @@
+//! How many calls are asked for, by tables of what is free and asked for already.
+
 use super::*;
 
 /// What can happen, in a few letters for the tables.

@@ -1,3 +1,5 @@
+//! Who gets a waiting call, and what is true of it when it ends.
+
 use prometheus::Registry;
 use tokio::sync::mpsc;
 

@@ -1,0 +1,79 @@
+//! What holds of every decision, whatever the regions are like: tried on generated worlds.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::route::rank;
+
+/// One region in a few numbers: health of each endpoint, round-trip time, draining, weight.
+type Sketch = (Vec<u8>, Option<u32>, bool, f64);
+
+fn sketch() -> impl Strategy<Value = Sketch> {
+    (
+        proptest::collection::vec(0_u8..4, 0..4),
+        proptest::option::of(0_u32..2_000_000),
+        proptest::bool::weighted(0.2),
+        0.001..100.0,
+    )
+}
+
+/// Builds views as the table does: a region is as well as the best of its endpoints.
+fn build(sketches: Vec<Sketch>) -> Snapshot {
+    let regions = sketches.into_iter().enumerate();
+    world(
+        regions
+            .map(|(n, (healths, rtt, draining, weight))| {
+                let name = format!("r{n}");
+                let mut view = region(&name, Health::Down, 0);
+                let healths = healths.into_iter().map(|h| Health::ALL[usize::from(h)]);
+                view.endpoints = (1..)
+                    .zip(healths)
+                    .map(|(port, health)| EndpointView {
+                        address: SocketAddr::from(([127, 0, 0, 1], port)),
+                        health,
+                        rtt: None,
+                        tally: Arc::default(),
+                    })
+                    .collect();
+                let best = view.endpoints.iter().map(|e| e.health).max();
+                view.health = best.unwrap_or(Health::Down);
+                view.rtt = rtt.map(|micros| Duration::from_micros(u64::from(micros)));
+                (view.draining, view.weight) = (draining, weight);
+                view
+            })
+            .collect(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_decision_is_open_best_and_made_whenever_there_is_one(
+        sketches in proptest::collection::vec(sketch(), 0..8),
+        been in proptest::collection::vec(0_usize..8, 0..4),
+        seed in any::<u64>(),
+    ) {
+        let snapshot = build(sketches);
+        let mut tried = Tried::default();
+        been.into_iter().for_each(|region| tried.add(RegionIndex(region)));
+        let open = || {
+            snapshot.regions.iter().enumerate().filter(|(index, view)| {
+                !view.draining && !view.endpoints.is_empty() && !tried.contains(RegionIndex(*index))
+            })
+        };
+        let policy = Policy::default();
+        let decision = decide(&snapshot, &policy, &tried, seed);
+        prop_assert_eq!(decision.is_ok(), open().next().is_some());
+        prop_assert_eq!(decision, decide(&snapshot, &policy, &tried, seed), "the seed decides");
+        if let Ok(decision) = decision {
+            let (_, view) = open()
+                .find(|(index, _)| *index == decision.region.0)
+                .expect("neither draining, nor tried, nor without an address");
+            let endpoint = view.endpoints.iter().find(|e| e.address == decision.address);
+            prop_assert_eq!(endpoint.map(|e| e.health), Some(view.health));
+            let best = open().filter_map(|(_, view)| rank::tier(view)).min();
+            prop_assert_eq!(rank::tier(view), best, "nothing worse while there is better");
+        }
+    }
+}
