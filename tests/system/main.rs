@@ -15,7 +15,12 @@ use test_support::world::World;
 
 /// A stack of two regions without delay, plus these arguments.
 fn world(args: &[&str]) -> Arc<World> {
-    Arc::new(World::start(env!("CARGO_BIN_EXE_frontdoor"), args).expect("the stack starts"))
+    Arc::new(World::start(&binary(), args).expect("the stack starts"))
+}
+
+/// The program under test: the one built with these tests, or `FRONTDOOR_BINARY`, say a release build to be measured.
+fn binary() -> String {
+    std::env::var("FRONTDOOR_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_frontdoor").to_owned())
 }
 
 /// No delay between edge and regions.

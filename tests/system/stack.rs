@@ -5,7 +5,7 @@ use std::time::Duration;
 use test_support::eventually::eventually;
 use test_support::world::{World, alive};
 
-use crate::{NEAR, world};
+use crate::{NEAR, binary, world};
 
 #[tokio::test]
 async fn it_starts_quickly_and_says_where_everything_is() {
@@ -26,7 +26,7 @@ async fn it_starts_quickly_and_says_where_everything_is() {
 
 #[tokio::test]
 async fn nothing_is_left_after_a_stop() {
-    let world = World::start(env!("CARGO_BIN_EXE_frontdoor"), NEAR).expect("the stack starts");
+    let world = World::start(&binary(), NEAR).expect("the stack starts");
     let pids = world.pids();
     world.stop().expect("the supervisor ends");
     assert_eq!(pids.iter().filter(|&&pid| alive(pid)).count(), 0);

@@ -122,7 +122,9 @@ async fn without_a_worker_the_wait_is_as_long_as_asked() {
         (Duration::from_millis(1000)..Duration::from_millis(1500)).contains(&took),
         "{took:?}"
     );
-    world.local(&["start", "us-east/worker"]).expect("started");
+    for worker in ["us-east/worker", "eu-west/worker"] {
+        world.local(&["start", worker]).expect("started");
+    }
     let answer = world
         .call(
             world

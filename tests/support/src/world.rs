@@ -26,7 +26,7 @@ pub struct World {
     /// How long it took to be ready.
     pub took: Duration,
     supervisor: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A test stack that is not ready by then never will be.
@@ -86,7 +86,7 @@ impl World {
             endpoints,
             took,
             supervisor,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -279,6 +279,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("the stack's files are kept: {}", self.dir.display());
+        }
         drop(self.supervisor.stdin.take());
         let end = Instant::now() + Duration::from_secs(10);
         while matches!(self.supervisor.try_wait(), Ok(None)) {
