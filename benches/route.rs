@@ -37,6 +37,7 @@ fn world(count: u16) -> Snapshot {
                 health,
                 draining: n % 17 == 16,
                 weight: 1.0,
+                ramp: 1.0,
                 rtt,
                 endpoints: vec![endpoint(2 * n + 1), endpoint(2 * n + 2)],
                 heard: None,

@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Connection;
+use self::connection::Slot;
 use self::schedule::{Schedule, Target};
 use crate::config::Probe;
 use crate::metrics::Metrics;
@@ -36,9 +36,6 @@ pub struct Prober {
     pub metrics: Arc<Metrics>,
 }
 
-/// A check's standing connection. Locked only by the few checks of one address, never by a request.
-type Shared = Arc<Mutex<Connection>>;
-
 /// How finely time is cut: a check begins at most this late.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -53,7 +50,7 @@ impl Prober {
             prober.settings.interval_suspect,
             rand::random(),
         );
-        let mut connections: HashMap<SocketAddr, Shared> = HashMap::new();
+        let mut slots: HashMap<SocketAddr, Arc<Slot>> = HashMap::new();
         let mut checks = JoinSet::new();
         loop {
             tokio::select! {
@@ -62,11 +59,10 @@ impl Prober {
             }
             while checks.try_join_next().is_some() {}
             let targets = prober.targets();
-            connections.retain(|address, _| targets.iter().any(|t| t.endpoint.address == *address));
+            slots.retain(|address, _| targets.iter().any(|t| t.endpoint.address == *address));
             for target in schedule.due(&targets, Instant::now()) {
-                let connection =
-                    Arc::clone(connections.entry(target.endpoint.address).or_default());
-                checks.spawn(Arc::clone(&prober).check(target, connection));
+                let slot = Arc::clone(slots.entry(target.endpoint.address).or_default());
+                checks.spawn(Arc::clone(&prober).check(target, slot));
             }
         }
         checks.shutdown().await;
@@ -92,34 +88,27 @@ impl Prober {
     }
 
     /// One check: a verdict in time, and perhaps a late one.
-    async fn check(self: Arc<Self>, target: Target, connection: Shared) {
-        let allowed = schedule::patience(
-            target.rtt,
-            self.settings.timeout_min,
-            self.settings.timeout_max,
-        );
-        let mut ask = std::pin::pin!(self.ask(target.endpoint.address, &connection));
-        if let Ok(outcome) = timeout(allowed, &mut ask).await {
-            return self.tell(target.endpoint, outcome).await;
-        }
-        self.tell(target.endpoint, ProbeOutcome::Silent).await;
-        let late = self.settings.timeout_max.saturating_sub(allowed);
-        if let Ok(outcome @ ProbeOutcome::Good(_)) = timeout(late, ask).await {
-            self.tell(target.endpoint, outcome).await;
-        } else {
-            // An answer that never comes leaves a connection nobody should ask on again.
-            connection.lock().await.close();
+    async fn check(self: Arc<Self>, target: Target, slot: Arc<Slot>) {
+        let (endpoint, max) = (target.endpoint, self.settings.timeout_max);
+        let allowed = schedule::patience(target.rtt, self.settings.timeout_min, max);
+        let late = {
+            // Ends with this block: a check that is given up leaves nothing behind.
+            let mut ask = std::pin::pin!(self.ask(endpoint.address, &slot));
+            match timeout(allowed, &mut ask).await {
+                Ok(outcome) => return self.tell(endpoint, outcome).await,
+                Err(_) => {
+                    self.tell(endpoint, ProbeOutcome::Silent).await;
+                    timeout(max.saturating_sub(allowed), ask).await
+                }
+            }
+        };
+        if let Ok(outcome @ ProbeOutcome::Good(_)) = late {
+            self.tell(endpoint, outcome).await;
         }
     }
 
-    async fn ask(&self, address: SocketAddr, connection: &Shared) -> ProbeOutcome {
-        let answer = async {
-            let mut sender = connection.lock().await.open(address).await?;
-            let started = Instant::now();
-            let status = connection::get(&mut sender, address, &self.settings.path).await?;
-            Ok::<_, connection::ProbeError>((status, started.elapsed()))
-        };
-        match answer.await {
+    async fn ask(&self, address: SocketAddr, slot: &Slot) -> ProbeOutcome {
+        match slot.get(address, &self.settings.path).await {
             Ok((status, took)) if status.is_success() => ProbeOutcome::Good(took),
             Ok((status, _)) => {
                 tracing::debug!(%address, %status, "an endpoint says that it is not well");
@@ -127,8 +116,11 @@ impl Prober {
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "an endpoint cannot be checked");
-                connection.lock().await.close();
-                ProbeOutcome::Bad
+                if error.is_theirs() {
+                    ProbeOutcome::Bad
+                } else {
+                    ProbeOutcome::Silent
+                }
             }
         }
     }

@@ -166,11 +166,13 @@ impl ProxyHttp for EdgeProxy {
     fn fail_to_connect(
         &self,
         session: &mut Session,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        self.tell(ctx, ServedOutcome::Unreachable);
+        if let Some(seen) = failed::dial(&error, peer) {
+            self.tell(ctx, seen);
+        }
         let moves = self.moves_on(session, ctx, Failure::Unreachable);
         error.set_retry(moves);
         error
@@ -187,7 +189,7 @@ impl ProxyHttp for EdgeProxy {
         let declined = matches!(error.etype(), ErrorType::HTTPStatus(_)) && ctx.next.is_some();
         let moves = declined
             || failed::classify(&error).is_some_and(|failure| {
-                if failure == Failure::Lost {
+                if failed::condemns(failure, &error, ctx) {
                     self.tell(ctx, ServedOutcome::Broke);
                 }
                 self.moves_on(session, ctx, failure)

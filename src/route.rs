@@ -122,9 +122,8 @@ pub fn decide(
             .enumerate()
             .filter_map(move |(index, view)| {
                 let region = RegionIndex(index);
-                let passed_over = skip_ramping
-                    && view.health == Health::Ramp
-                    && draw.unit(index, 0) >= view.weight;
+                let passed_over =
+                    skip_ramping && view.health == Health::Ramp && draw.unit(index, 0) >= view.ramp;
                 if tried.contains(region) || passed_over {
                     return None;
                 }

@@ -66,7 +66,7 @@ struct RegionState {
     name: RegionName,
     weight: f64,
     endpoints: Vec<EndpointState>,
-    heard: Option<Heard>,
+    heard: Vec<Heard>,
 }
 
 #[derive(Debug)]
@@ -77,13 +77,18 @@ struct EndpointState {
     tally: Arc<Tally>,
 }
 
+/// The last word of one of a region's invocation services.
 #[derive(Debug)]
 struct Heard {
+    /// Its start: what tells one service of a region from another.
     epoch: u64,
     seq: u64,
     draining: bool,
     view: HeardView,
 }
+
+/// Invocation services of one region that are listened to; more would be an attack.
+const SPEAKERS: usize = 64;
 
 // === impl Limits ===
 
@@ -118,7 +123,7 @@ impl Table {
                 name,
                 weight,
                 endpoints: Vec::new(),
-                heard: None,
+                heard: Vec::new(),
             })
             .collect();
         Self {
@@ -146,6 +151,10 @@ impl Table {
                 ServedOutcome::Unreachable => {
                     state.monitor.served(0, 1, now, &limits);
                     state.monitor.miss(Miss::Certain, now, &limits);
+                }
+                ServedOutcome::Silent => {
+                    state.monitor.served(0, 1, now, &limits);
+                    state.monitor.miss(Miss::Silent, now, &limits);
                 }
                 ServedOutcome::Broke | ServedOutcome::Declined => {
                     state.monitor.served(0, 1, now, &limits)
@@ -204,26 +213,29 @@ impl Table {
         Vec::new()
     }
 
-    /// The last report wins; an older one of the same or a former epoch is ignored.
+    /// The last report of each service wins; an older one of the same service is ignored. Who fell silent is forgotten.
     fn heard(&mut self, report: &Report, now: Instant) {
         let Some(state) = self.regions.iter_mut().find(|r| r.name == report.region) else {
             return;
         };
-        let newer = state
-            .heard
-            .as_ref()
-            .is_none_or(|last| (report.epoch, report.seq) > (last.epoch, last.seq));
-        if newer {
-            state.heard = Some(Heard {
-                epoch: report.epoch,
-                seq: report.seq,
-                draining: report.draining,
-                view: HeardView {
-                    at: now,
-                    queued: report.queued,
-                    running: report.running,
-                },
-            });
+        let fresh = |h: &Heard| freshness::believed(now.saturating_duration_since(h.view.at));
+        state.heard.retain(fresh);
+        let heard = Heard {
+            epoch: report.epoch,
+            seq: report.seq,
+            draining: report.draining,
+            view: HeardView {
+                at: now,
+                queued: report.queued,
+                running: report.running,
+            },
+        };
+        if let Some(known) = state.heard.iter_mut().find(|h| h.epoch == report.epoch) {
+            if known.seq < report.seq {
+                *known = heard;
+            }
+        } else if state.heard.len() < SPEAKERS {
+            state.heard.push(heard);
         }
     }
 
@@ -302,15 +314,25 @@ impl RegionState {
             name: self.name.clone(),
             tag: self.name.tag(),
             health,
-            draining: self.heard.as_ref().is_some_and(|heard| {
-                heard.draining
-                    && freshness::believe_draining(now.saturating_duration_since(heard.view.at))
-            }),
-            weight: self.weight * ramp,
+            draining: self.draining(now),
+            weight: self.weight,
+            ramp,
             rtt: best.filter_map(|e| e.latency.value()).min(),
             endpoints,
-            heard: self.heard.as_ref().map(|heard| heard.view),
+            heard: self.heard.iter().map(|h| h.view).reduce(HeardView::with),
         }
+    }
+}
+
+impl RegionState {
+    /// A region drains when all of its services say so. One that goes is its own `/health`'s business.
+    fn draining(&self, now: Instant) -> bool {
+        let mut fresh = self
+            .heard
+            .iter()
+            .filter(|h| freshness::believed(now.saturating_duration_since(h.view.at)))
+            .peekable();
+        fresh.peek().is_some() && fresh.all(|h| h.draining)
     }
 }
 

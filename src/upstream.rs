@@ -1,7 +1,9 @@
 //! From a decision to the engine's peer: address, protocol, timeouts.
 //!
 //! Regions speak HTTP/2 without TLS inside a trusted network. Every value here is the same for all calls to an address,
-//! so that they share its connections; only the read time-out follows the caller's patience.
+//! so that they share its connections; only time-outs follow the caller's patience. The engine has one read time-out for an
+//! answer's head and for its body, so a region that hangs without losing its connection is waited for longer than the
+//! caller asked; its own deadline, and our probes, are what ends that.
 
 mod deadline;
 
@@ -15,7 +17,8 @@ pub use self::deadline::left;
 
 /// For the connection to a region; more than any round trip, less than a caller's patience.
 const CONNECT: Duration = Duration::from_secs(1);
-/// For a region that stops reading a request body.
+/// For a region that stops reading a request body, once the caller's patience is over: until a worker has the call, the
+/// region reads only its beginning.
 const WRITE: Duration = Duration::from_secs(60);
 /// The longest silence within an answer that is still an answer: an event stream may pause so long.
 const IDLE_GAP: Duration = Duration::from_secs(300);
@@ -48,7 +51,7 @@ pub fn peer(address: SocketAddr, time_left: Duration) -> HttpPeer {
     options.connection_timeout = Some(CONNECT.min(time_left.max(Duration::from_millis(1))));
     options.total_connection_timeout = options.connection_timeout;
     options.read_timeout = Some((time_left + COURTESY).max(IDLE_GAP));
-    options.write_timeout = Some(WRITE);
+    options.write_timeout = Some(WRITE.max(time_left + COURTESY));
     options.idle_timeout = Some(POOL_IDLE);
     options.tcp_keepalive = Some(TcpKeepalive {
         idle: Duration::from_secs(15),
@@ -58,4 +61,10 @@ pub fn peer(address: SocketAddr, time_left: Duration) -> HttpPeer {
         user_timeout: Duration::from_secs(0),
     });
     peer
+}
+
+/// Whether a peer was dialled with less patience than an endpoint deserves: a failure then says nothing about it.
+#[must_use]
+pub fn hurried(peer: &HttpPeer) -> bool {
+    peer.options.connection_timeout < Some(CONNECT)
 }

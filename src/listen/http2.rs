@@ -25,9 +25,11 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection without any stream for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
-/// While draining, a connection without any stream for so long is closed, whether or not its caller takes leave: longer
-/// than a call that was sent before GOAWAY arrived can still be on its way.
-const DRAINED: Duration = Duration::from_secs(1);
+/// While draining, a connection is closed after a second without any stream, whether or not its caller takes leave:
+/// longer than a call that was sent before GOAWAY arrived, or the end of an answer, can still be on its way.
+const DRAINED_LOOKS: u32 = 5;
+/// Between two looks.
+const DRAINED_LOOK: Duration = Duration::from_millis(200);
 /// Requests that the engine rejected on one connection before it is closed.
 const REJECTED: u32 = 32;
 
@@ -62,7 +64,7 @@ where
                 continue;
             }
             () = &mut alive => return,
-            () = idle_for(DRAINED, &active), if drains => return,
+            () = idle_for_long(&active), if drains => return,
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
         };
         match accepted {
@@ -111,13 +113,16 @@ async fn keep_alive(ping_pong: Option<h2::PingPong>, active: Arc<AtomicUsize>) {
     }
 }
 
-/// Returns when there was no stream for so long; begins anew whenever it is called.
-async fn idle_for(time: Duration, active: &AtomicUsize) {
-    loop {
-        sleep(time).await;
-        if active.load(Ordering::Relaxed) == 0 {
-            return;
-        }
+/// Returns when there was no stream at several looks in a row; begins anew whenever it is called.
+async fn idle_for_long(active: &AtomicUsize) {
+    let mut looks = 0;
+    while looks < DRAINED_LOOKS {
+        sleep(DRAINED_LOOK).await;
+        looks = if active.load(Ordering::Relaxed) == 0 {
+            looks + 1
+        } else {
+            0
+        };
     }
 }
 

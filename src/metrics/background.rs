@@ -6,7 +6,7 @@ use prometheus::{
     Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::per_region;
+use super::{counters, gauge, per_region};
 use crate::region::{Health, RegionIndex};
 use crate::table::{ProbeOutcome, Snapshot};
 
@@ -31,17 +31,8 @@ impl BackgroundMetrics {
         registry: &Registry,
         regions: &[String],
     ) -> Result<Self, prometheus::Error> {
-        let counter =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(family.clone()))?;
-                Ok(family)
-            };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
+        let counter = |name, help, labels: &[&str]| counters(registry, name, help, labels);
+        let gauge = |name, help| gauge(registry, name, help);
         let health = IntGaugeVec::new(
             Opts::new(
                 "region_health",

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use super::per_region;
+use super::{counters, gauge, per_region};
 use crate::region::RegionIndex;
 use crate::route::{Failure, Why};
 
@@ -85,17 +85,8 @@ impl RequestMetrics {
         registry: &Registry,
         regions: &[String],
     ) -> Result<Self, prometheus::Error> {
-        let counter =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(family.clone()))?;
-                Ok(family)
-            };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
+        let counter = |name, help, labels: &[&str]| counters(registry, name, help, labels);
+        let gauge = |name, help| gauge(registry, name, help);
         let ended = counter(
             "requests_total",
             "Calls that ended, by the region of their last attempt and how.",

@@ -1,8 +1,11 @@
 //! A check's standing HTTP/2 connection to one address.
 //!
-//! Opened when it is needed, kept while it works, dropped after any failure. Its driver task ends with it.
+//! Opened when it is needed, kept while it works, forgotten after any failure or silence. Its lock is never held over the
+//! network, so a check that hangs holds up no other; a connection that was forgotten lives on for the checks that still
+//! wait on it.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -11,9 +14,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The connection, if there is one.
+/// Where the connection to one address is kept, if there is one.
 #[derive(Default)]
-pub(super) struct Connection(Option<(SendRequest<Empty<Bytes>>, AbortOnDropHandle<()>)>);
+pub(super) struct Slot(Mutex<Option<Arc<Live>>>);
+
+/// A connection and the task that drives it.
+pub(super) struct Live {
+    sender: SendRequest<Empty<Bytes>>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+/// Forgets the connection when a check ends without saying that it worked.
+struct Doubted<'a> {
+    slot: &'a Slot,
+    live: Option<Arc<Live>>,
+}
 
 /// Why a check could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -29,43 +44,116 @@ pub(super) enum ProbeError {
     Request(#[from] http::Error),
 }
 
-// === impl Connection ===
+// === impl Slot ===
 
-impl Connection {
-    /// A handle to ask with, on a new connection if the old one is gone.
-    pub(super) async fn open(
-        &mut self,
+impl Slot {
+    /// Asks for `path`, on a new connection if there is none that works; returns the status and how long the answer
+    /// took. The body is not read.
+    pub(super) async fn get(
+        &self,
         address: SocketAddr,
-    ) -> Result<SendRequest<Empty<Bytes>>, ProbeError> {
-        if let Some((sender, _)) = &self.0
-            && !sender.is_closed()
-        {
-            return Ok(sender.clone());
-        }
+        path: &str,
+    ) -> Result<(http::StatusCode, std::time::Duration), ProbeError> {
+        let live = match self.current() {
+            Some(live) => live,
+            None => self.keep(Live::connect(address).await?),
+        };
+        let mut sender = live.sender.clone();
+        let mut doubted = Doubted {
+            slot: self,
+            live: Some(live),
+        };
+        let request = http::Request::get(format!("http://{address}{path}")).body(Empty::new())?;
+        sender.ready().await?;
+        let started = tokio::time::Instant::now();
+        let status = sender.send_request(request).await?.status();
+        doubted.live = None;
+        Ok((status, started.elapsed()))
+    }
+
+    fn current(&self) -> Option<Arc<Live>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|l| !l.sender.is_closed()).cloned()
+    }
+
+    fn keep(&self, live: Live) -> Arc<Live> {
+        let live = Arc::new(live);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&live));
+        live
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    async fn connect(address: SocketAddr) -> Result<Self, ProbeError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let io = TokioIo::new(stream);
+        let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await?;
         let driver = tokio::spawn(async move {
             // The next check finds out that the connection is closed.
             let _ = driver.await;
         });
-        self.0 = Some((sender.clone(), AbortOnDropHandle::new(driver)));
-        Ok(sender)
-    }
-
-    /// Forgets the connection.
-    pub(super) fn close(&mut self) {
-        self.0 = None;
+        Ok(Self {
+            sender,
+            _driver: AbortOnDropHandle::new(driver),
+        })
     }
 }
 
-/// Asks for `path` and returns the status; the body is not read.
-pub(super) async fn get(
-    sender: &mut SendRequest<Empty<Bytes>>,
-    address: SocketAddr,
-    path: &str,
-) -> Result<http::StatusCode, ProbeError> {
-    let request = http::Request::get(format!("http://{address}{path}")).body(Empty::new())?;
-    sender.ready().await?;
-    Ok(sender.send_request(request).await?.status())
+// === impl ProbeError ===
+
+impl ProbeError {
+    /// Whether the endpoint itself failed, and not our own giving up on a connection.
+    pub(super) fn is_theirs(&self) -> bool {
+        !matches!(self, Self::Http(error) if error.is_canceled())
+    }
+}
+
+// === impl Doubted ===
+
+impl Drop for Doubted<'_> {
+    fn drop(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        let mut kept = self.slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A newer connection is none of our business.
+        if kept.as_ref().is_some_and(|k| Arc::ptr_eq(k, &live)) {
+            *kept = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpSocket;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A listener whose queue is full behaves as a black hole: the handshake is never completed.
+    #[tokio::test]
+    async fn a_black_hole_holds_up_no_other_check() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .expect("a port");
+        let listener = socket.listen(1).expect("listens");
+        let address = listener.local_addr().expect("an address");
+        let mut fill = Vec::new();
+        while let Ok(Ok(stream)) =
+            timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
+            fill.push(stream);
+            assert!(fill.len() < 16, "the queue does not fill");
+        }
+        let slot = Arc::new(Slot::default());
+        for _ in 0..3 {
+            let silent = timeout(Duration::from_millis(50), slot.get(address, "/health")).await;
+            assert!(silent.is_err(), "nobody answers");
+        }
+        assert!(slot.current().is_none());
+    }
 }

@@ -18,6 +18,7 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
         health,
         draining: false,
         weight: 1.0,
+        ramp: 1.0,
         rtt,
         endpoints: vec![EndpointView {
             address,
@@ -128,7 +129,7 @@ fn peers_share_by_weight() {
 #[test]
 fn a_returning_region_takes_only_its_share() {
     let mut ramping = region("a", Health::Ramp, 4);
-    ramping.weight = 0.2;
+    ramping.ramp = 0.2;
     let counts = spread(
         &world(vec![ramping.clone(), region("b", Health::Up, 80)]),
         &Tried::default(),

@@ -54,8 +54,10 @@ pub enum ProbeOutcome {
 pub enum ServedOutcome {
     /// So many answers began.
     Answered(u32),
-    /// The connection could not be made.
+    /// The connection could not be made: refused, or no way there.
     Unreachable,
+    /// The connection was not answered.
+    Silent,
     /// The connection broke before the first byte of the answer.
     Broke,
     /// The region itself said that it cannot serve now.

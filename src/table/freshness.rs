@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-/// A region that said it drains, and was not heard since, is believed for this long; its probes decide after that.
+/// A report is believed for this long; what a region drains is decided by its probes after that.
 /// Reports come every second, so this is ten lost ones in a row.
-pub(super) const DRAINING: Duration = Duration::from_secs(10);
+const REPORT: Duration = Duration::from_secs(10);
 
-/// Whether a region's word that it drains still counts.
+/// Whether a report still counts.
 #[must_use]
-pub(super) fn believe_draining(age: Duration) -> bool {
-    age <= DRAINING
+pub(super) fn believed(age: Duration) -> bool {
+    age <= REPORT
 }

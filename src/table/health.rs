@@ -131,7 +131,11 @@ impl Monitor {
                 self.relapses -= 1;
                 self.since = now;
             }
-            Health::Ramp if self.misses >= limits.misses_to_suspect => self.go_down(now),
+            Health::Ramp
+                if self.misses >= limits.misses_to_suspect || ratio >= limits.bad_to_suspect =>
+            {
+                self.go_down(now);
+            }
             Health::Ramp if age >= limits.ramp => self.become_health(Health::Up, now),
             Health::Suspect if self.dead(now, limits) || ratio >= limits.bad_to_down => {
                 self.go_down(now)
@@ -140,6 +144,8 @@ impl Monitor {
                 self.become_health(Health::Up, now);
             }
             Health::Down if self.good >= limits.good_to_return && age >= self.hold_down(limits) => {
+                // What failed while nothing else was left is not held against its return.
+                self.window.clear();
                 self.become_health(Health::Ramp, now);
             }
             _ => {}

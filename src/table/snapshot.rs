@@ -32,8 +32,10 @@ pub struct RegionView {
     pub health: Health,
     /// It wants no new calls.
     pub draining: bool,
-    /// Operator's weight times ramp, above 0 and at most the operator's weight.
+    /// Operator's weight, above 0.
     pub weight: f64,
+    /// The share of its normal traffic that a returning region takes; 1 for any other.
+    pub ramp: f64,
     /// Round-trip time of its nearest usable endpoint.
     pub rtt: Option<Duration>,
     /// Its addresses.
@@ -55,7 +57,7 @@ pub struct EndpointView {
     pub tally: Arc<Tally>,
 }
 
-/// The last report of a region, in short.
+/// The last reports of a region, in short.
 #[derive(Debug, Clone, Copy)]
 pub struct HeardView {
     /// When it arrived.
@@ -79,6 +81,19 @@ pub struct SnapshotWriter(Arc<ArcSwap<Snapshot>>);
 pub fn place() -> (SnapshotWriter, SnapshotReader) {
     let place = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     (SnapshotWriter(Arc::clone(&place)), SnapshotReader(place))
+}
+
+// === impl HeardView ===
+
+impl HeardView {
+    /// What two services of a region say together.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self {
+            at: self.at.max(other.at),
+            queued: self.queued.saturating_add(other.queued),
+            running: self.running.saturating_add(other.running),
+        }
+    }
 }
 
 // === impl SnapshotReader ===

@@ -115,11 +115,11 @@ fn the_newest_report_wins_and_draining_expires() {
     table.apply(report(2, 1, false), now);
     assert!(
         !table.snapshot(now).regions[0].draining,
-        "a restarted region begins a new epoch"
+        "a region drains only if all its services do"
     );
     assert_eq!(
         table.snapshot(now).regions[0].heard.map(|h| h.queued),
-        Some(1)
+        Some(6)
     );
 }
 

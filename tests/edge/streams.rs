@@ -109,6 +109,31 @@ async fn a_stream_that_breaks_never_ends_cleanly() {
 }
 
 #[tokio::test]
+async fn a_container_that_breaks_off_does_not_condemn_its_region() {
+    let region = Region::start(|_| async { events(0, true) })
+        .await
+        .expect("a port");
+    let edge = Edge::start(&[("us-east", region.address)]).await;
+    let mut client = edge.client(Protocol::H2).await;
+    for _ in 0..40 {
+        let call = request("POST", "/sse").body(full("{}")).expect("valid");
+        client.call(call).await.expect_err("it breaks off");
+    }
+    eventually("all are counted", Duration::from_secs(2), async || {
+        (edge.counter("requests_total", "broken").await >= 40.0).then_some(())
+    })
+    .await;
+    // Tallies are collected ten times a second.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    edge.health("us-east", "up").await;
+    let transitions = edge.counter("transitions_total", "").await;
+    assert!(
+        (transitions - 1.0).abs() < f64::EPSILON,
+        "it came up, and that is all: {transitions}"
+    );
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_frees_the_region_at_once() {
     let left = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&left);

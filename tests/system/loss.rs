@@ -31,6 +31,17 @@ fn untagged(id: &str) -> String {
     parts.join("-")
 }
 
+/// When each call was sent that the edge tried more than once.
+fn retried(world: &World, calls: &[Call]) -> Vec<Duration> {
+    let log = world.log("edge");
+    let more = log
+        .lines()
+        .filter(|l| l.contains(" attempts=") && !l.contains(" attempts=1 "))
+        .filter_map(|l| l.split(" id=").nth(1)?.split(' ').next());
+    more.filter_map(|id| Some(calls.iter().find(|c| c.id == id)?.at))
+        .collect()
+}
+
 async fn up(world: &World, region: &str) {
     eventually(
         &format!("{region} is up"),
@@ -90,14 +101,17 @@ async fn a_region_is_lost_and_returns() {
         .filter(|c| c.at >= killed && c.at < killed + Duration::from_secs(2))
         .cloned()
         .collect();
+    let retried = retried(&world, &calls);
     println!(
-        "calls {} failed {} (of these had begun to run {}) | twice {} | p99 in the two seconds after {:.1} ms | last failure {:?} after the kill | first call back in us-east {:?} after the start",
+        "calls {} | failed {} (begun {}) | twice {} | retried {} | last retry {:?} after the kill | \
+         p99 of the two seconds after {:.0} ms | first call back {:?} after the start",
         calls.len(),
         failed.len(),
         failed.iter().filter(|c| ran(c) > 0).count(),
         times.values().filter(|n| **n > 1).count(),
+        retried.len(),
+        retried.iter().map(|at| at.saturating_sub(killed)).max(),
         percentile(&moved, 0.99),
-        failed.iter().map(|c| c.at.saturating_sub(killed)).max(),
         last_from(&calls, "us-east", returned).map(|at| at - returned),
     );
     assert!(

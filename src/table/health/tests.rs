@@ -135,3 +135,14 @@ fn a_relapse_waits_twice_as_long() {
     steps.extend([Refused, Refused]);
     check(&steps, Health::Down);
 }
+
+#[test]
+fn a_ramp_ends_where_live_calls_fail() {
+    let mut steps = vec![Good, Refused, Refused, Refused, Refused];
+    steps.extend([Good; 25]);
+    steps.push(Served(0, 100));
+    steps.push(Wait(30_000));
+    check(&steps, Health::Ramp);
+    steps.push(Served(10, 20));
+    check(&steps, Health::Down);
+}
