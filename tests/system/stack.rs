@@ -64,6 +64,26 @@ async fn a_dead_part_is_shown_dead_with_its_last_words() {
 }
 
 #[tokio::test]
+async fn a_part_told_to_end_and_to_start_ends_and_starts() {
+    let world = world(NEAR);
+    let pid = async || {
+        let text = std::fs::read_to_string(world.dir.join("endpoints.json")).ok()?;
+        let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+        json["regions"]["us-east"]["invocation"]["pid"].as_i64()
+    };
+    let before = pid().await.expect("a pid");
+    world
+        .local(&["kill", "us-east/invocation", "--signal", "TERM"])
+        .expect("signalled");
+    world
+        .local(&["start", "us-east/invocation"])
+        .expect("started");
+    let after = pid().await.expect("a pid");
+    assert_ne!(before, after, "the old one was still there");
+    assert!(alive(i32::try_from(after).expect("a pid")));
+}
+
+#[tokio::test]
 async fn the_key_is_nowhere_in_the_logs() {
     let world = world(NEAR);
     let call = world

@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
@@ -75,7 +76,16 @@ impl Folder {
             .mode(0o700)
             .create(&self.0)
             .with_context(|| format!("{} cannot be made", self.0.display()))?;
-        match self.try_lock()? {
+        // Whoever only asks whether the folder is in use holds it for an instant.
+        let mut tries = 0;
+        let lock = loop {
+            match self.try_lock()? {
+                None if tries < 20 => std::thread::sleep(Duration::from_millis(10)),
+                lock => break lock,
+            }
+            tries += 1;
+        };
+        match lock {
             Some(lock) => Ok(lock),
             None => bail!(
                 "a stack is running in {} already: stop it with `frontdoor local down`, or give this one another --dir",

@@ -194,6 +194,10 @@ impl<S: Stack> Supervisor<S> {
                 continue;
             };
             match &part.child {
+                Some(_) if part.asked => {
+                    part.restart = true;
+                    part.state = State::Starting;
+                }
                 // Already there; at most it has to be let go on.
                 Some(child) => {
                     if let Some(pid) = child.id().filter(|&pid| process::is_stopped(pid)) {

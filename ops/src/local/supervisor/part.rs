@@ -25,6 +25,8 @@ pub(super) struct Part {
     pub(super) log: PathBuf,
     pub(super) ending: Option<String>,
     pub(super) asked: bool,
+    /// It was told to end and then to start: it starts when it has ended.
+    pub(super) restart: bool,
     pub(super) tail: Vec<String>,
 }
 
@@ -47,6 +49,7 @@ impl Default for Part {
             log: PathBuf::new(),
             ending: None,
             asked: false,
+            restart: false,
             tail: vec![],
         }
     }
@@ -61,6 +64,9 @@ impl Part {
         self.tail = process::tail(&self.log, LOG_LINES);
         if let Some(check) = self.check.take() {
             check.abort();
+        }
+        if self.restart {
+            *self = Self::default();
         }
     }
 

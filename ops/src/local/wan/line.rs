@@ -123,8 +123,12 @@ impl<'a> Queue<'a> {
         ended: impl Fn(),
     ) -> Result<(), Broken> {
         let (sender, receiver) = mpsc::channel(QUEUE_BYTES / CHUNK_COST + 1);
-        let (written, ()) = tokio::join!(self.write(receiver, to), self.read(from, sender, ended));
-        written
+        let read = async {
+            self.read(from, sender, ended).await;
+            Ok(())
+        };
+        // A write that fails ends the read as well, also one that waits for room which nobody will make.
+        tokio::try_join!(self.write(receiver, to), read).map(|_| ())
     }
 
     async fn read(
