@@ -24,9 +24,9 @@ pub(crate) struct Version {
     pub(crate) consumer: String,
     /// Where its cancellations go.
     pub(crate) cancel: String,
-    /// Whether a worker is known to run calls before it attaches, by the configuration or because one was seen. Stays so:
-    /// its like may be there still. Where the configuration does not say it, a call that ends before the first such worker
-    /// comes back (the very first call, if it is slow) is misjudged as not started.
+    /// Whether a worker is known to run calls before it attaches: declared, or seen. Stays so: its like may be there
+    /// still. Where it is not declared, a call that ends before the first such worker comes back with one (the very
+    /// first call, if it is slow) is misjudged as not started.
     late: AtomicBool,
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
