@@ -83,9 +83,9 @@ fn late_workers_are_declared_per_function() {
         check(SHIPPED).expect("valid").functions[0].workers,
         Workers::Claiming
     );
-    let key = "# workers = \"late\"";
+    let key = "# workers = \"claiming\"";
     assert!(SHIPPED.contains(key));
-    let late = check(&SHIPPED.replace(key, &key[2..])).expect("valid");
+    let late = check(&SHIPPED.replace(key, "workers = \"late\"")).expect("valid");
     assert_eq!(late.functions[0].workers, Workers::Late);
     let error = check(&SHIPPED.replace(key, "workers = \"lazy\"")).expect_err("unknown");
     assert!(error.contains("lazy"), "{error}");
