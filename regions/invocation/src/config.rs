@@ -10,7 +10,7 @@ use std::path::Path;
 
 use frontdoor_protocol::config::{ConfigError, parse};
 
-pub use settings::{Function, Key, Limits, Nats, NatsAuth, Scope, Settings, Stop};
+pub use settings::{Function, Key, Limits, Nats, NatsAuth, Scope, Settings, Stop, Workers};
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.
 ///

@@ -10,6 +10,7 @@ mod link;
 mod publish;
 mod stream;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub use stream::StreamError;
 const STREAMS_AT_ONCE: usize = 16;
 /// Pause before streams are tried again: long enough not to press a server that just came up.
 const STREAMS_AGAIN: Duration = Duration::from_millis(500);
+/// How often streams and consumers are made sure of while the connection is up. A publish tells that a stream is gone,
+/// but nothing tells of a consumer: calls would pile up until the next reconnect.
+const ENSURE_EVERY: Duration = Duration::from_secs(5);
 
 /// The region's queues.
 pub(crate) struct Dispatch {
@@ -42,7 +46,8 @@ pub(crate) struct Dispatch {
 // === impl Dispatch ===
 
 impl Dispatch {
-    /// Follows the connection until `stop`: checks each new server, makes sure of all streams, then calls it up.
+    /// Follows the connection until `stop`: checks each new server, makes sure of all streams, then calls it
+    /// up and keeps them there.
     pub(crate) async fn follow_link(self: Arc<Self>, stop: CancellationToken) {
         let mut states = self.link.states();
         let follow = async {
@@ -52,7 +57,11 @@ impl Dispatch {
                 }
                 let up = self.link.is_up();
                 self.metrics.nats_up.set(i64::from(up));
-                if states.changed().await.is_err() {
+                let changed = tokio::select! {
+                    changed = states.changed() => changed,
+                    never = self.keep_queues() => match never {},
+                };
+                if changed.is_err() {
                     return;
                 }
             }
@@ -84,7 +93,19 @@ impl Dispatch {
         }
     }
 
-    /// Makes sure of the streams of all versions; the first failure is told, the others are tried all the same.
+    /// Makes again what somebody deleted, for as long as it is polled. What is there is left alone.
+    async fn keep_queues(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(ENSURE_EVERY).await;
+            if self.link.is_up()
+                && let Err(error) = self.ensure_all().await
+            {
+                tracing::warn!(%error, "a work queue cannot be made sure of");
+            }
+        }
+    }
+
+    /// Makes sure of all versions' streams and consumers; the first failure is told, the others are tried all the same.
     pub(crate) async fn ensure_all(&self) -> Result<(), StreamError> {
         let versions: Vec<Arc<Version>> = self.catalog.versions().map(Arc::clone).collect();
         futures_util::stream::iter(versions)

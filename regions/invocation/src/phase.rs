@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Noticing,
     /// Refuses new calls, finishes running ones.
     Draining,
+    /// Gives up what no worker has; what runs is cut next.
+    Cutting,
 }
 
 /// The phase and those who wait for it.
@@ -61,6 +63,15 @@ impl Phases {
     pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
         self.changes.subscribe()
     }
+
+    /// Waits until the time of what is queued is over.
+    pub(crate) async fn cutting(&self) {
+        // The sender lives as long as we do.
+        let _ = self
+            .subscribe()
+            .wait_for(|phase| *phase >= Phase::Cutting)
+            .await;
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +88,7 @@ mod tests {
         phases.advance(Phase::Noticing);
         assert!(phases.is_draining());
         assert_eq!(*phases.subscribe().borrow(), Phase::Draining);
+        phases.advance(Phase::Cutting);
+        assert!(phases.is_draining());
     }
 }

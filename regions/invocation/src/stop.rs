@@ -2,7 +2,7 @@
 //!
 //! 1. `/health` and the report say draining; calls are still taken, so that edges turn away first (`stop.notice`).
 //! 2. New calls are refused as not started. The port stays open: workers attach to it for the calls that run.
-//! 3. Running calls end by themselves (`stop.grace`); what is left then is cut.
+//! 3. Running calls end by themselves (`stop.grace`); of what is left then, queued calls are refused, running ones cut.
 //! 4. No more connections; open ones close in order.
 //! 5. Cancellations that wait are sent, NATS is flushed, the admin port closes.
 
@@ -52,8 +52,14 @@ impl Stopping<'_> {
         );
         self.phases.advance(Phase::Draining);
         if timeout(stop.grace, self.desk.empty()).await.is_err() {
-            tracing::warn!(running = self.desk.running(), "stopping: calls are cut");
+            tracing::warn!(
+                queued = self.desk.queued(),
+                running = self.desk.running(),
+                "stopping: calls are cut"
+            );
         }
+        // Before connections close, so that each queued call's answer still goes out on its own.
+        self.phases.advance(Phase::Cutting);
 
         self.tokens.close.cancel();
         self.connections.close();

@@ -66,8 +66,8 @@ enum Ticket {
     Answer(Arc<Entry>),
     /// GET attach: fetch the rest of this call's body.
     Fetch(Arc<Entry>),
-    /// The call is over.
-    Ended,
+    /// A call of this version that is over. A late worker may still come with it, and that must be learnt.
+    Ended(Arc<Version>),
 }
 
 /// What both sides of a call share.
@@ -143,12 +143,12 @@ impl Desk {
         }
     }
 
-    /// Finds the call that a POST attach answers. `Err` says that the call is over.
-    pub(super) fn find_answer(&self, token: Uuid) -> Option<Result<Arc<Entry>, ()>> {
+    /// Finds the call that a POST attach answers. `Err` says that the call is over, and whose it was.
+    pub(super) fn find_answer(&self, token: Uuid) -> Option<Result<Arc<Entry>, Arc<Version>>> {
         match self.shard(token).tickets.get(&token)? {
             Ticket::Answer(entry) => Some(Ok(Arc::clone(entry))),
             Ticket::Fetch(_) => None,
-            Ticket::Ended => Some(Err(())),
+            Ticket::Ended(version) => Some(Err(Arc::clone(version))),
         }
     }
 
@@ -335,7 +335,7 @@ impl Drop for Call {
         }
         let mut shard = desk.shard(self.answer_token);
         if unfinished {
-            shard.remember(self.answer_token);
+            shard.remember(self.answer_token, Arc::clone(&self.entry.version));
         } else {
             shard.tickets.remove(&self.answer_token);
         }
@@ -345,8 +345,8 @@ impl Drop for Call {
 // === impl Shard ===
 
 impl Shard {
-    fn remember(&mut self, token: Uuid) {
-        self.tickets.insert(token, Ticket::Ended);
+    fn remember(&mut self, token: Uuid, version: Arc<Version>) {
+        self.tickets.insert(token, Ticket::Ended(version));
         self.ended.push_back(token);
         if self.ended.len() > REMEMBERED
             && let Some(oldest) = self.ended.pop_front()

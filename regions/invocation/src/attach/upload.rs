@@ -55,13 +55,15 @@ pub(super) async fn bring(
         true => AttachRefusal::Over,
         false => AttachRefusal::Unknown,
     };
-    let entry = desk
-        .find_answer(token)
-        .ok_or(AttachRefusal::Unknown)?
-        .map_err(|()| over())?;
+    let found = desk.find_answer(token).ok_or(AttachRefusal::Unknown)?;
     if !claims {
-        entry.version().saw_late_worker();
+        // It ran the call, also one that is over by now: what is slow would else never be seen to run.
+        match &found {
+            Ok(entry) => entry.version().saw_late_worker(),
+            Err(version) => version.saw_late_worker(),
+        }
     }
+    let entry = found.map_err(|_| over())?;
     entry.apply(desk, Event::Claim).map_err(|_| over())?;
     let (closing, closed) = oneshot::channel();
     let arrival = Arrival {

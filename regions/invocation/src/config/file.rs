@@ -68,6 +68,16 @@ pub(super) struct Function {
     pub(super) id: FunctionId,
     pub(super) name: String,
     pub(super) versions: Vec<VersionId>,
+    #[serde(default)]
+    pub(super) workers: Workers,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Workers {
+    #[default]
+    Claiming,
+    Late,
 }
 
 #[derive(Debug, Deserialize)]

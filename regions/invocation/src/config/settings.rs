@@ -96,6 +96,18 @@ pub struct Function {
     pub name: String,
     /// Its versions.
     pub versions: Vec<VersionId>,
+    /// How their workers attach.
+    pub workers: Workers,
+}
+
+/// How workers attach, as far as the operator knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// They claim a call before they run it. Should one be seen that does not, its version counts as late from then on;
+    /// its very first call may be misjudged.
+    Claiming,
+    /// At least one runs a call first and attaches with the answer, as NVIDIA's do.
+    Late,
 }
 
 /// An API key, as far as we know it.
@@ -244,6 +256,10 @@ fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
             id: f.id,
             name: f.name,
             versions: f.versions,
+            workers: match f.workers {
+                file::Workers::Claiming => Workers::Claiming,
+                file::Workers::Late => Workers::Late,
+            },
         })
         .collect())
 }

@@ -78,6 +78,20 @@ fn a_broken_rule_names_its_key() {
 }
 
 #[test]
+fn late_workers_are_declared_per_function() {
+    assert_eq!(
+        check(SHIPPED).expect("valid").functions[0].workers,
+        Workers::Claiming
+    );
+    let key = "# workers = \"claiming\"";
+    assert!(SHIPPED.contains(key));
+    let late = check(&SHIPPED.replace(key, "workers = \"late\"")).expect("valid");
+    assert_eq!(late.functions[0].workers, Workers::Late);
+    let error = check(&SHIPPED.replace(key, "workers = \"lazy\"")).expect_err("unknown");
+    assert!(error.contains("lazy"), "{error}");
+}
+
+#[test]
 fn unknown_keys_are_refused() {
     let error = check(&format!("made_up = 1\n{SHIPPED}")).expect_err("unknown");
     assert!(error.contains("made_up"), "{error}");

@@ -11,7 +11,7 @@ use frontdoor_protocol::report::FunctionReport;
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 
-use crate::config::Function;
+use crate::config::{Function, Workers};
 use crate::pending::Manners;
 
 /// One deployed version.
@@ -24,7 +24,9 @@ pub(crate) struct Version {
     pub(crate) consumer: String,
     /// Where its cancellations go.
     pub(crate) cancel: String,
-    /// Whether a worker was seen that runs calls before it attaches. Stays so: its like may be there still.
+    /// Whether a worker is known to run calls before it attaches: declared, or seen. Stays so: its like may be there
+    /// still. Where it is not declared, a call that ends before the first such worker comes back with one (the very
+    /// first call, if it is slow) is misjudged as not started.
     late: AtomicBool,
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
@@ -46,20 +48,20 @@ pub(crate) enum Unknown {
 // === impl Version ===
 
 impl Version {
-    fn new(region: &RegionName, function: FunctionId, id: VersionId) -> Self {
+    fn new(region: &RegionName, function: &Function, id: VersionId) -> Self {
         Self {
-            function,
+            function: function.id,
             id,
             stream: subject::work_stream(region, id),
             consumer: subject::work_consumer(region, id),
             cancel: subject::cancel(id),
-            late: AtomicBool::new(false),
+            late: AtomicBool::new(function.workers == Workers::Late),
             created: AtomicU64::new(0),
             creating: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// How its workers attach, as far as it was seen.
+    /// How its workers attach, as far as it is known.
     pub(crate) fn manners(&self) -> Manners {
         if self.late.load(Ordering::Relaxed) {
             Manners::Late
@@ -84,7 +86,7 @@ impl Catalog {
         let versions = |f: &Function| {
             f.versions
                 .iter()
-                .map(|&id| Arc::new(Version::new(region, f.id, id)))
+                .map(|&id| Arc::new(Version::new(region, f, id)))
                 .collect()
         };
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
@@ -127,16 +129,31 @@ mod tests {
     const A: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
     const B: &str = "8f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
 
+    fn catalog(workers: Workers) -> Catalog {
+        let function = Function {
+            id: F.parse().expect("valid"),
+            name: "echo".into(),
+            versions: vec![A.parse().expect("valid"), B.parse().expect("valid")],
+            workers,
+        };
+        Catalog::new(&"us-east".parse().expect("valid"), &[function])
+    }
+
+    #[test]
+    fn late_workers_are_declared_or_seen() {
+        let manners = |workers| {
+            let catalog = catalog(workers);
+            catalog.versions().map(|v| v.manners()).collect()
+        };
+        let all: Vec<Manners> = manners(Workers::Late);
+        assert_eq!(all, [Manners::Late; 2]);
+        let all: Vec<Manners> = manners(Workers::Claiming);
+        assert_eq!(all, [Manners::Claiming; 2]);
+    }
+
     #[test]
     fn a_version_is_named_or_drawn() {
-        let catalog = Catalog::new(
-            &"us-east".parse().expect("valid"),
-            &[Function {
-                id: F.parse().expect("valid"),
-                name: "echo".into(),
-                versions: vec![A.parse().expect("valid"), B.parse().expect("valid")],
-            }],
-        );
+        let catalog = catalog(Workers::Claiming);
         let check = |function: &str, version: Option<&str>, seed| {
             let target = Target {
                 function: function.parse().expect("valid"),

@@ -87,7 +87,7 @@ impl Dispatch {
             }
             other => other,
         }
-        .map_err(|e| fault(&e))
+        .map_err(|e| fault(e.kind(), e.to_string()))
         .and_then(|duplicate| match duplicate {
             true => Err(Fault::Duplicate),
             false => Ok(()),
@@ -101,14 +101,38 @@ impl Dispatch {
     }
 }
 
-fn fault(error: &PublishError) -> Fault {
-    let text = error.to_string();
+fn fault(kind: PublishErrorKind, text: String) -> Fault {
     // The server has one code for all that a store refuses; its words tell which.
-    if text.contains("maximum messages") || text.contains("maximum bytes") {
+    if text.contains("maximum messages per subject") {
+        // The id is in the subject, so it is a twin that is there, older than the window in which ids are recognised.
+        Fault::Duplicate
+    } else if text.contains("maximum messages") || text.contains("maximum bytes") {
         Fault::Full
-    } else if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+    } else if kind == PublishErrorKind::MaxPayloadExceeded {
         Fault::TooLarge
     } else {
         Fault::Unknown(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_tell_what_a_store_refused() {
+        let check = |text: &str| fault(PublishErrorKind::Other, text.to_owned());
+        assert_eq!(
+            check("maximum messages per subject exceeded"),
+            Fault::Duplicate
+        );
+        assert_eq!(check("maximum messages exceeded"), Fault::Full);
+        assert_eq!(check("maximum bytes exceeded"), Fault::Full);
+        let other = "no space left";
+        assert_eq!(check(other), Fault::Unknown(other.to_owned()));
+        assert_eq!(
+            fault(PublishErrorKind::MaxPayloadExceeded, String::new()),
+            Fault::TooLarge
+        );
     }
 }

@@ -90,6 +90,7 @@ impl Front {
         ));
         let wait = Wait {
             dispatch: &self.dispatch,
+            phases: &self.phases,
             call: &mut call,
             arrival,
             deadline,

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use ipnet::IpNet;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,10 @@ const RESETS: usize = 4096;
 const PING: Duration = Duration::from_secs(10);
 /// … and drop it after this long without an answer: a frozen worker or edge then ends its calls.
 const PONG: Duration = Duration::from_secs(10);
+/// HTTP/1.1 has no PING, so the kernel asks a silent peer this often, and drops it after this many questions without an
+/// answer: a host that is gone then ends its calls.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
 /// hyper counts the idle time between two requests in it, and NVIDIA's workers keep idle connections for 5 minutes and
 /// do not repeat a POST that meets a closing one. Slow heads are the edge's to defend against.
 const HEAD_READ: Duration = Duration::from_secs(330);
@@ -156,6 +161,17 @@ fn builder(tasks: &TaskTracker) -> auto::Builder<Tracked> {
     builder
 }
 
+/// Sets up an accepted connection's socket.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Without it small answers wait for the peer's delayed ack.
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// Serves one connection to its end.
 async fn serve(
     front: Arc<Front>,
@@ -167,8 +183,8 @@ async fn serve(
 ) {
     let connections = front.metrics.connections.clone();
     connections.inc();
-    // Without it small answers wait for the peer's delayed ack; a socket that refuses is gone anyway.
-    let _ = stream.set_nodelay(true);
+    // A socket that refuses is gone anyway.
+    let _ = prepare(&stream);
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
@@ -188,4 +204,25 @@ async fn serve(
         tracing::debug!(error, "connection ended with an error");
     }
     connections.dec();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_peers_are_asked_whether_they_live() {
+        let address = "127.0.0.1:0".parse().expect("valid");
+        let listener = Listener::bind(address, Vec::new()).expect("free");
+        let address = listener.socket.local_addr().expect("bound");
+        let (ours, _theirs) = tokio::join!(listener.socket.accept(), TcpStream::connect(address));
+        let (stream, _) = ours.expect("accepted");
+        prepare(&stream).expect("open");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("open") && socket.tcp_nodelay().expect("open"));
+        assert_eq!(socket.tcp_keepalive_time().expect("open"), KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().expect("open"), KEEPALIVE);
+        let retries = socket.tcp_keepalive_retries().expect("open");
+        assert_eq!(retries, KEEPALIVE_RETRIES);
+    }
 }

@@ -17,11 +17,13 @@ use tokio::time::Instant;
 use crate::attach::desk::{Arrival, Call};
 use crate::dispatch::{Dispatch, Fault, LinkState};
 use crate::pending::Event;
+use crate::phase::Phases;
 use crate::respond::Refusal;
 
 /// A call that waits.
 pub(super) struct Wait<'a> {
     pub(super) dispatch: &'a Dispatch,
+    pub(super) phases: &'a Phases,
     pub(super) call: &'a mut Call,
     pub(super) arrival: oneshot::Receiver<Arrival>,
     pub(super) deadline: Instant,
@@ -41,6 +43,7 @@ impl Wait<'_> {
     ) -> Result<Arrival, Refusal> {
         let Self {
             dispatch,
+            phases,
             call,
             mut arrival,
             deadline,
@@ -53,6 +56,8 @@ impl Wait<'_> {
         let mut publish = std::pin::pin!(dispatch.publish(&version, id, deadline_unix_ms, item));
         let mut link = dispatch.link.states();
         let mut lost = std::pin::pin!(link.wait_for(|state| *state != LinkState::Up));
+        let mut cutting = std::pin::pin!(phases.cutting());
+        let mut staying = true;
         let mut publishing = true;
         let mut listening = true;
         loop {
@@ -71,6 +76,13 @@ impl Wait<'_> {
                     // Moot if a worker has the call: its streams do not pass NATS.
                     if let Ok(execution) = call.apply(Event::QueueFailed) {
                         return Err(Refusal::BusLost(execution));
+                    }
+                }
+                () = &mut cutting, if staying => {
+                    staying = false;
+                    // Moot if a worker has the call: it is about to arrive, and is cut with all that run.
+                    if let Ok(execution) = call.apply(Event::QueueFailed) {
+                        return Err(Refusal::Stopped(execution));
                     }
                 }
                 () = tokio::time::sleep_until(deadline) => return Err(too_late(call, patience)),

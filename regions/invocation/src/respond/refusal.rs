@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
     QueueFull,
     /// This instance finishes what it has and takes nothing new.
     Draining,
+    /// This instance stops, and no worker had the call by then.
+    Stopped(Execution),
     /// NATS is out of reach.
     BusLost(Execution),
     /// NATS did not take the call, or not in time.
@@ -124,7 +126,7 @@ impl Refusal {
         match self {
             Self::Denied(_) => Outcome::Denied,
             Self::Crowded | Self::QueueFull => Outcome::Crowded,
-            Self::Draining => Outcome::Draining,
+            Self::Draining | Self::Stopped(_) => Outcome::Draining,
             Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
             Self::WorkerLost | Self::WorkerMalformed(_) => Outcome::Worker,
@@ -134,7 +136,11 @@ impl Refusal {
 
     pub(super) fn facts(&self) -> Facts {
         match self {
-            Self::Crowded | Self::QueueFull | Self::Draining | Self::BusLost(_) => self.busy(),
+            Self::Crowded
+            | Self::QueueFull
+            | Self::Draining
+            | Self::Stopped(_)
+            | Self::BusLost(_) => self.busy(),
             Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
             Self::WorkerLost | Self::WorkerMalformed(_) | Self::Duplicate => self.broken(),
             _ => self.wrong(),
@@ -215,6 +221,13 @@ impl Refusal {
                 "it finishes the calls it has and takes no new ones; try again",
                 RETRY_DRAINING,
             ),
+            Self::Stopped(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopped",
+                "This instance has stopped",
+                "no worker had answered the call when the time for running calls was over; try again",
+                RETRY_DRAINING,
+            ),
             _ => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "bus-lost",
@@ -229,7 +242,7 @@ impl Refusal {
             title,
             detail: detail.to_owned(),
             execution: match self {
-                Self::BusLost(execution) => *execution,
+                Self::BusLost(execution) | Self::Stopped(execution) => *execution,
                 _ => Execution::NotStarted,
             },
             retry_after: Some(retry),

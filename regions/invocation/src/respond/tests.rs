@@ -52,6 +52,8 @@ fn every_refusal_has_its_status_and_tells_the_truth() {
         (Refusal::Crowded, 429, NotStarted, true),
         (Refusal::QueueFull, 429, NotStarted, true),
         (Refusal::Draining, 503, NotStarted, true),
+        (Refusal::Stopped(NotStarted), 503, NotStarted, true),
+        (Refusal::Stopped(Started), 503, Started, true),
         (Refusal::BusLost(NotStarted), 503, NotStarted, true),
         (Refusal::BusLost(Started), 503, Started, true),
         (Refusal::PublishFailed(NotStarted), 503, NotStarted, true),

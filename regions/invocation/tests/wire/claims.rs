@@ -67,6 +67,26 @@ async fn a_late_worker_answers_in_one_go() {
 }
 
 #[tokio::test]
+async fn a_late_worker_that_comes_after_the_end_is_remembered() {
+    let world = World::start().await;
+    let puller = Puller::new(&world).await;
+    let expired = async || {
+        let mut request = call(Method::POST, "/", empty());
+        let one = HeaderValue::from_static("1");
+        request.headers_mut().insert("nvcf-poll-seconds", one);
+        let reply = ask(&world, Version::HTTP_2, request).await;
+        assert_eq!(reply.status, 504);
+        reply.header("frontdoor-execution").map(str::to_owned)
+    };
+    // Nothing was seen of the workers yet, so the first slow call is misjudged.
+    let (said, work) = tokio::join!(expired(), puller.next());
+    assert_eq!(said.as_deref(), Some("not-started"));
+    let brought = work.bring(full(head(200, &[]))).await.unwrap();
+    assert_eq!(brought.status, 401, "over, in NVIDIA's words");
+    assert_eq!(expired().await.as_deref(), Some("started"));
+}
+
+#[tokio::test]
 async fn a_late_worker_with_a_malformed_head_is_told_so() {
     let world = World::start().await;
     let puller = Puller::new(&world).await;

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use frontdoor_protocol::subject;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Method, Version};
 
 use crate::client::{Reply, ask, call, empty, get};
 use crate::worker::Puller;
-use crate::world::{Choices, DOMAIN, FUNCTION, OTHER_KEY, UNKNOWN, World};
+use crate::world::{Choices, DOMAIN, FUNCTION, OTHER_KEY, REGION, UNKNOWN, VERSION, World, until};
 
 async fn changed(world: &World, uri: Option<&str>, headers: &[(&str, Option<&str>)]) -> Reply {
     let mut request = call(Method::POST, "/", empty());
@@ -83,8 +84,8 @@ async fn nobody_there_is_said_at_the_deadline() {
     );
     // Nothing is left for a worker that comes later.
     let jetstream = async_nats::jetstream::new(world.nats_client().await);
-    crate::world::until("an empty queue", || async {
-        let name = format!("rq_us-east_{}", crate::world::VERSION);
+    until("an empty queue", || async {
+        let name = format!("rq_us-east_{}", VERSION);
         let stream = jetstream.get_stream(name).await.ok()?;
         (stream.cached_info().state.messages == 0).then_some(())
     })
@@ -178,7 +179,7 @@ async fn a_call_with_the_id_of_a_queued_one_is_a_conflict() {
 async fn a_full_queue_is_said_to_be_full() {
     let world = World::start().await;
     let jetstream = async_nats::jetstream::new(world.nats_client().await);
-    let name = format!("rq_us-east_{}", crate::world::VERSION);
+    let name = format!("rq_us-east_{}", VERSION);
     let stream = jetstream.get_stream(&name).await.unwrap();
     let small = async_nats::jetstream::stream::Config {
         max_messages: 1,
@@ -188,7 +189,7 @@ async fn a_full_queue_is_said_to_be_full() {
     let puller = Puller::new(&world).await;
     let first = changed(&world, None, &[]);
     let second = async {
-        crate::world::until("a queued call", || async {
+        until("a queued call", || async {
             let stream = jetstream.get_stream(&name).await.ok()?;
             (stream.cached_info().state.messages == 1).then_some(())
         })
@@ -210,7 +211,7 @@ async fn without_nats_calls_are_refused_at_once_and_taken_again_later() {
     let killed = Instant::now();
     let port = world.nats.port;
     world.nats.kill();
-    let health = crate::world::until("bad health", || async {
+    let health = until("bad health", || async {
         let reply = get(front, "localhost", "/health").await?;
         (reply.status == 503).then_some(reply)
     })
@@ -224,7 +225,7 @@ async fn without_nats_calls_are_refused_at_once_and_taken_again_later() {
 
     // A new, empty server: the queues are made again and calls go on.
     world.nats = crate::world::Nats::start(Some(port)).await;
-    crate::world::until("good health", || async {
+    until("good health", || async {
         let reply = get(front, "localhost", "/health").await?;
         (reply.status == 200).then_some(())
     })
@@ -252,7 +253,7 @@ async fn a_waiting_call_learns_that_nats_is_lost() {
             .unwrap();
         Reply::read(connection.send(request).await.unwrap()).await
     });
-    crate::world::until("a queued call", || async {
+    until("a queued call", || async {
         let line = "frontdoor_invocation_queued_calls 1";
         world.metric(line).await.then_some(())
     })
@@ -278,12 +279,12 @@ async fn a_frozen_nats_costs_two_seconds_at_most() {
 async fn a_deleted_stream_is_made_again_by_the_next_call() {
     let world = World::start().await;
     let jetstream = async_nats::jetstream::new(world.nats_client().await);
-    let name = format!("rq_us-east_{}", crate::world::VERSION);
+    let name = format!("rq_us-east_{}", VERSION);
     jetstream.delete_stream(name).await.unwrap();
     let caller = changed(&world, None, &[("nvcf-poll-seconds", Some("5"))]);
     let worker = async {
-        let puller = crate::world::until("a new consumer", || async {
-            let name = format!("rq_us-east_{}", crate::world::VERSION);
+        let puller = until("a new consumer", || async {
+            let name = format!("rq_us-east_{}", VERSION);
             jetstream.get_stream(name).await.ok()?;
             Some(Puller::new(&world).await)
         })
@@ -294,4 +295,24 @@ async fn a_deleted_stream_is_made_again_by_the_next_call() {
     };
     let (reply, ()) = tokio::join!(caller, worker);
     assert_eq!(reply.status, 200);
+}
+
+#[tokio::test]
+async fn a_deleted_consumer_is_made_again_soon() {
+    let world = World::start().await;
+    let jetstream = async_nats::jetstream::new(world.nats_client().await);
+    let (region, version) = (REGION.parse().unwrap(), VERSION.parse().unwrap());
+    let stream = jetstream
+        .get_stream(subject::work_stream(&region, version))
+        .await
+        .unwrap();
+    let name = subject::work_consumer(&region, version);
+    stream.delete_consumer(&name).await.unwrap();
+    assert!(stream.consumer_info(&name).await.is_err());
+    let began = Instant::now();
+    until("the consumer", || async {
+        stream.consumer_info(&name).await.ok()
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(6));
 }

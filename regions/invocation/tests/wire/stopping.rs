@@ -110,6 +110,38 @@ async fn what_outlasts_the_grace_is_cut() {
 }
 
 #[tokio::test]
+async fn what_is_queued_at_the_end_of_the_grace_is_told_so() {
+    for (workers, said) in [("claiming", "not-started"), ("late", "started")] {
+        let mut world = World::with(Choices {
+            grace: "200ms",
+            workers,
+            ..Choices::default()
+        })
+        .await;
+        let puller = Puller::new(&world).await;
+        let caller = |version| {
+            let front = world.front;
+            tokio::spawn(async move {
+                let mut connection = Connection::open(front, version).await.unwrap();
+                let sent = connection.send(call(Method::POST, "/", empty())).await;
+                Reply::read(sent.expect("no reset")).await.unwrap()
+            })
+        };
+        let callers = [Version::HTTP_11, Version::HTTP_2].map(caller);
+        for _ in 0..2 {
+            puller.next().await;
+        }
+        world.shutdown.cancel();
+        for caller in callers {
+            let reply = caller.await.unwrap();
+            assert_eq!(reply.status, 503);
+            assert_eq!(reply.header("frontdoor-execution"), Some(said));
+        }
+        world.stopped().await.expect("in order");
+    }
+}
+
+#[tokio::test]
 async fn reports_come_every_second_and_when_a_drain_begins() {
     let world = World::with(Choices {
         notice: "2s",

@@ -44,6 +44,7 @@ pub(crate) struct Choices {
     pub(crate) notice: &'static str,
     pub(crate) grace: &'static str,
     pub(crate) trusted: &'static str,
+    pub(crate) workers: &'static str,
 }
 
 impl Default for Choices {
@@ -53,6 +54,7 @@ impl Default for Choices {
             notice: "50ms",
             grace: "20s",
             trusted: "",
+            workers: "claiming",
         }
     }
 }
@@ -209,12 +211,14 @@ fn configuration(nats: &Nats, front: SocketAddr, admin: SocketAddr, choices: &Ch
         "region = {REGION:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
          attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\n\
          [limits]\nwaiting = {}\n[stop]\nnotice = {:?}\ngrace = {:?}\n\
-         [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n{}{}",
+         [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n\
+         workers = {:?}\n{}{}",
         choices.trusted,
         nats.url(),
         choices.waiting,
         choices.notice,
         choices.grace,
+        choices.workers,
         key("local", KEY, "*"),
         key("other", OTHER_KEY, UNKNOWN),
     )
