@@ -64,8 +64,8 @@ impl Handler {
     /// Tells NATS what becomes of a message, and counts it.
     pub(crate) async fn settle(&self, message: &jetstream::Message, outcome: Outcome) {
         self.metrics.item(outcome);
-        let deliveries = message.info().map_or(1, |info| info.delivered);
-        let kind = match settle(outcome, u64::try_from(deliveries).unwrap_or(1)) {
+        let deadline = header(message, envelope::DEADLINE_HEADER).is_some();
+        let kind = match settle(outcome, deliveries(message), deadline) {
             Settlement::Ack => AckKind::Ack,
             Settlement::Nak(delay) => AckKind::Nak(Some(delay)),
             Settlement::Term => AckKind::Term,
@@ -181,10 +181,20 @@ impl Handler {
 }
 
 fn decode(message: &jetstream::Message) -> Result<Item, ItemError> {
-    let header = |name: &str| message.headers.as_ref()?.get(name);
-    let claim = header(envelope::CLAIM_HEADER).is_some();
-    let deadline = header(envelope::DEADLINE_HEADER).map(async_nats::HeaderValue::as_str);
+    let claim = header(message, envelope::CLAIM_HEADER).is_some();
+    let deadline = header(message, envelope::DEADLINE_HEADER);
     Item::decode(&message.payload, claim, deadline)
+}
+
+fn header<'a>(message: &'a jetstream::Message, name: &str) -> Option<&'a str> {
+    let value = message.headers.as_ref()?.get(name)?;
+    Some(value.as_str())
+}
+
+/// The how-manieth delivery this is; the first is 1.
+fn deliveries(message: &jetstream::Message) -> u64 {
+    let delivered = message.info().map_or(1, |info| info.delivered);
+    u64::try_from(delivered).unwrap_or(1)
 }
 
 /// Tells the server again and again that the call runs; never ends.

@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
-/// A message whose caller's service cannot be reached is given up at this delivery.
+/// A message without a deadline whose caller's service cannot be reached is given up at this delivery. Those with one
+/// go back until it is over: deliveries also count those that never came to a claim.
 const DELIVERIES_LIMIT: u64 = 5;
-/// The first delay of a message that waits for its service; doubled each time.
+/// The first delay of a message that waits for its service; doubled each time up to [`DOUBLINGS`].
 const SERVICE_DELAY: Duration = Duration::from_millis(200);
+/// So often delays are doubled.
+const DOUBLINGS: u64 = 4;
 /// Delay of a message that this worker cannot take: time for another worker to be the next in line.
 const ELSEWHERE_DELAY: Duration = Duration::from_millis(50);
 
@@ -58,8 +61,9 @@ pub(crate) enum Settlement {
     Leave,
 }
 
-/// Decides by how the handling ended and the how-manieth delivery this was (the first is 1).
-pub(crate) fn settle(outcome: Outcome, deliveries: u64) -> Settlement {
+/// Decides by how the handling ended, the how-manieth delivery this was (the first is 1), and whether the message has
+/// a deadline.
+pub(crate) fn settle(outcome: Outcome, deliveries: u64, deadline: bool) -> Settlement {
     use Outcome as O;
     match outcome {
         O::Answered
@@ -73,9 +77,8 @@ pub(crate) fn settle(outcome: Outcome, deliveries: u64) -> Settlement {
         | O::CutAtStop => Settlement::Ack,
         O::Malformed => Settlement::Term,
         O::Duplicate => Settlement::Leave,
-        O::ServiceUnreachable if deliveries < DELIVERIES_LIMIT => {
-            let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(0);
-            Settlement::Nak(SERVICE_DELAY * 2_u32.pow(doublings))
+        O::ServiceUnreachable if deadline || deliveries < DELIVERIES_LIMIT => {
+            Settlement::Nak(SERVICE_DELAY * (1 << deliveries.saturating_sub(1).min(DOUBLINGS)))
         }
         O::ServiceUnreachable => Settlement::Term,
         O::NoSlot | O::Resting => Settlement::Nak(ELSEWHERE_DELAY),
@@ -122,7 +125,8 @@ mod tests {
             Outcome::CutAtStop,
         ] {
             for deliveries in [1, 4, 100] {
-                assert_eq!(settle(outcome, deliveries), Settlement::Ack, "{outcome:?}");
+                let settled = settle(outcome, deliveries, deliveries == 1);
+                assert_eq!(settled, Settlement::Ack, "{outcome:?}");
             }
         }
     }
@@ -145,10 +149,14 @@ mod tests {
             (Outcome::Resting, 9, nak(50)),
         ] {
             assert_eq!(
-                settle(outcome, deliveries),
+                settle(outcome, deliveries, false),
                 expected,
                 "{outcome:?} at {deliveries}"
             );
+        }
+        for (deliveries, expected) in [(0, 200), (1, 200), (3, 800), (5, 3200), (u64::MAX, 3200)] {
+            let settled = settle(Outcome::ServiceUnreachable, deliveries, true);
+            assert_eq!(settled, nak(expected), "with a deadline, at {deliveries}");
         }
     }
 }
