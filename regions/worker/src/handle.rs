@@ -14,10 +14,11 @@ use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::envelope;
 use http::Response;
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attach, ClaimError, Tail, Upload};
-use crate::call::{self, Container, Identity};
+use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::metrics::Metrics;
 use crate::running::Running;
@@ -38,6 +39,8 @@ pub(crate) struct Handler {
     pub(crate) attach: Attach,
     pub(crate) running: Running,
     pub(crate) metrics: Metrics,
+    /// Whether a call could not be started since the container's last good answer. Set here, cleared by `health.rs`.
+    pub(crate) suspect: watch::Sender<bool>,
     /// Cuts what still runs when the time to stop is over.
     pub(crate) cut: CancellationToken,
 }
@@ -155,6 +158,10 @@ impl Handler {
             .send(item.method.clone(), item.path.clone(), headers, body)
             .await;
         timer.observe_duration();
+        if matches!(response, Err(CallError::NotStarted(_))) {
+            self.suspect
+                .send_if_modified(|suspect| !std::mem::replace(suspect, true));
+        }
         answer::checked(response.map_err(|error| Failure::call(&error))?)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Requests and replies are made by hand on an inbox of our own, so that every reply of the server is counted: what
 //! was asked, what arrived, what was given back (`slots.rs` does the sums). When the worker should take nothing (the
-//! container is sick, or the worker stops), it only stops asking: requests are short, and what they still bring goes
+//! container is sick or suspect, or the worker stops), it only stops asking: requests are short, and what they still bring goes
 //! back at once. Interest in a request is never dropped while it lives. Nothing is ever created here: while the stream or consumer is
 //! missing, the loop asks again with growing pauses until the invocation service has made them.
 
@@ -61,6 +61,7 @@ pub(crate) struct Puller {
     pause: Pause,
     link: watch::Receiver<Link>,
     health: watch::Receiver<Health>,
+    suspect: watch::Receiver<bool>,
 }
 
 // === impl Puller ===
@@ -78,6 +79,7 @@ impl Puller {
         Self {
             jetstream: jetstream::new(client.clone()),
             client,
+            suspect: handler.suspect.subscribe(),
             ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             handler,
             slots: Slots::new(settings.slots),
@@ -133,6 +135,7 @@ impl Puller {
             (number, message) = inbox::next(&mut self.inboxes) => self.received(number, message).await,
             Ok(()) = self.link.changed() => {}
             Ok(()) = self.health.changed() => {}
+            Ok(()) = self.suspect.changed() => {}
             () = tokio::time::sleep(self.pause.left(Instant::now()).min(TICK)) => {}
         }
         while let Some(ended) = self.calls.try_join_next() {
@@ -151,7 +154,8 @@ impl Puller {
     async fn adjust(&mut self) {
         let now = Instant::now();
         let link = *self.link.borrow_and_update();
-        self.taking = self.health.borrow_and_update().is_well();
+        self.taking =
+            self.health.borrow_and_update().is_well() && !*self.suspect.borrow_and_update();
         self.slots.expire(now);
         self.inboxes.retain(|inbox| self.slots.awaits(inbox.number));
         if self.taking && link.up && self.pause.is_over(now) {
@@ -224,8 +228,9 @@ impl Puller {
         let context = self.jetstream.clone();
         let message = jetstream::Message { message, context };
         self.pause.after_success();
+        let resting = !self.taking || *self.suspect.borrow();
         match self.slots.arrived(number) {
-            Arrival::Taken if !self.taking => {
+            Arrival::Taken if resting => {
                 self.slots.finished();
                 self.handler.settle(&message, Outcome::Resting).await;
             }
