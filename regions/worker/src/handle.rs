@@ -22,12 +22,14 @@ use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::metrics::Metrics;
 use crate::running::Running;
-use crate::settle::{Outcome, Settlement, settle};
+use crate::settle::{Outcome, Settlement, given_up, settle};
 
 use answer::Failure;
 
 /// The server is told this often that a call still runs; it waits 30 s before it delivers a message again.
 const IN_PROGRESS: Duration = Duration::from_secs(10);
+/// Services that do not speak of claims wait no longer than an hour for an answer, and cancel nothing.
+const LATE_TIMEOUT: Duration = Duration::from_secs(3605);
 /// While NATS is away its client takes only so many messages; no call waits longer than this for it.
 const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,6 +85,9 @@ impl Handler {
         if item.expired(now_ms()) {
             return (Outcome::Expired, None);
         }
+        if !item.claim && given_up(deliveries(message)) {
+            return (Outcome::GivenUp, None);
+        }
         let Some(entry) = self.running.enter(item.id) else {
             return (Outcome::Duplicate, None);
         };
@@ -91,7 +96,8 @@ impl Handler {
             if item.claim {
                 self.claimed(item).await
             } else {
-                self.late(item).await
+                let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item)).await;
+                late.unwrap_or((Outcome::AnswerLost, None))
             }
         };
         // Leaving the call's future drops it, which breaks both the container's connection and the answer's stream.

@@ -8,11 +8,14 @@ use std::time::Duration;
 /// A message without a deadline whose caller's service cannot be reached is given up at this delivery. Those with one
 /// go back until it is over: deliveries also count those that never came to a claim.
 const DELIVERIES_LIMIT: u64 = 5;
+/// A message without a claim may have begun at each delivery, and nobody refuses it: after so many it is taken for one
+/// that kills its worker. Those that only went back from a resting worker fit in, as [`ELSEWHERE_DELAY`] grows.
+const LATE_DELIVERIES_LIMIT: u64 = 10;
 /// The first delay of a message that waits for its service; doubled each time up to [`DOUBLINGS`].
 const SERVICE_DELAY: Duration = Duration::from_millis(200);
 /// So often delays are doubled.
 const DOUBLINGS: u64 = 4;
-/// Delay of a message that this worker cannot take: time for another worker to be the next in line.
+/// The first delay of a message that this worker cannot take: time for another worker to be the next in line.
 const ELSEWHERE_DELAY: Duration = Duration::from_millis(50);
 
 /// How the handling of one message ended.
@@ -40,6 +43,8 @@ pub(crate) enum Outcome {
     ServiceUnreachable,
     /// The answer could not be handed over to a service that attaches late.
     AnswerLost,
+    /// Was delivered too often to be tried again, by a service that does not speak of claims.
+    GivenUp,
     /// Arrived without a free slot.
     NoSlot,
     /// Arrived while nothing new is taken.
@@ -75,14 +80,23 @@ pub(crate) fn settle(outcome: Outcome, deliveries: u64, deadline: bool) -> Settl
         | O::Expired
         | O::AnswerLost
         | O::CutAtStop => Settlement::Ack,
-        O::Malformed => Settlement::Term,
+        O::Malformed | O::GivenUp => Settlement::Term,
         O::Duplicate => Settlement::Leave,
         O::ServiceUnreachable if deadline || deliveries < DELIVERIES_LIMIT => {
-            Settlement::Nak(SERVICE_DELAY * (1 << deliveries.saturating_sub(1).min(DOUBLINGS)))
+            Settlement::Nak(doubled(SERVICE_DELAY, deliveries))
         }
         O::ServiceUnreachable => Settlement::Term,
-        O::NoSlot | O::Resting => Settlement::Nak(ELSEWHERE_DELAY),
+        O::NoSlot | O::Resting => Settlement::Nak(doubled(ELSEWHERE_DELAY, deliveries)),
     }
+}
+
+/// Whether a message without a claim was delivered too often to be tried again.
+pub(crate) const fn given_up(deliveries: u64) -> bool {
+    deliveries > LATE_DELIVERIES_LIMIT
+}
+
+fn doubled(delay: Duration, deliveries: u64) -> Duration {
+    delay * (1 << deliveries.saturating_sub(1).min(DOUBLINGS))
 }
 
 // === impl Outcome ===
@@ -102,6 +116,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::ServiceUnreachable => "service-unreachable",
             Self::AnswerLost => "answer-lost",
+            Self::GivenUp => "given-up",
             Self::NoSlot => "no-slot",
             Self::Resting => "resting",
             Self::CutAtStop => "cut-at-stop",
@@ -145,8 +160,10 @@ mod tests {
             (Outcome::ServiceUnreachable, 4, nak(1600)),
             (Outcome::ServiceUnreachable, 5, Settlement::Term),
             (Outcome::ServiceUnreachable, u64::MAX, Settlement::Term),
-            (Outcome::NoSlot, 9, nak(50)),
-            (Outcome::Resting, 9, nak(50)),
+            (Outcome::GivenUp, 11, Settlement::Term),
+            (Outcome::NoSlot, 1, nak(50)),
+            (Outcome::NoSlot, 9, nak(800)),
+            (Outcome::Resting, 2, nak(100)),
         ] {
             assert_eq!(
                 settle(outcome, deliveries, false),
@@ -158,5 +175,18 @@ mod tests {
             let settled = settle(Outcome::ServiceUnreachable, deliveries, true);
             assert_eq!(settled, nak(expected), "with a deadline, at {deliveries}");
         }
+    }
+
+    #[test]
+    fn without_a_claim_a_message_is_tried_so_often_and_survives_a_resting_worker() {
+        assert!(!given_up(1) && !given_up(LATE_DELIVERIES_LIMIT));
+        assert!(given_up(LATE_DELIVERIES_LIMIT + 1));
+        // The requests of a resting worker live 2 s and may take the same message again and again.
+        let delay = |deliveries| match settle(Outcome::Resting, deliveries, false) {
+            Settlement::Nak(delay) => delay,
+            other => panic!("{other:?}"),
+        };
+        let rest: Duration = (1..LATE_DELIVERIES_LIMIT).map(delay).sum();
+        assert!(rest > Duration::from_secs(4), "{rest:?}");
     }
 }
