@@ -267,6 +267,29 @@ async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_stop_in_a_flood_keeps_no_message_from_other_workers() {
+    let world = World::start(Plan {
+        slots: 64,
+        ..Plan::default()
+    })
+    .await;
+    let mut calls = Vec::new();
+    for at in 0..200 {
+        calls.push(world.invocation.call(get("/sleep/1")).await);
+        if at == 100 {
+            world.shutdown.cancel();
+        }
+    }
+    let World {
+        worker, invocation, ..
+    } = world;
+    worker.await.unwrap().unwrap();
+    let left = invocation.queued().await;
+    assert!(left > 0, "the stop came too late");
+    assert_eq!(invocation.available().await as u64, left);
+}
+
+#[tokio::test]
 async fn a_stop_cuts_what_outlasts_the_grace() {
     let world = World::start(Plan {
         grace: "200ms",
