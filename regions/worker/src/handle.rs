@@ -14,19 +14,22 @@ use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::envelope;
 use http::Response;
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attach, ClaimError, Tail, Upload};
-use crate::call::{self, Container, Identity};
+use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::metrics::Metrics;
 use crate::running::Running;
-use crate::settle::{Outcome, Settlement, settle};
+use crate::settle::{Outcome, Settlement, given_up, settle};
 
 use answer::Failure;
 
 /// The server is told this often that a call still runs; it waits 30 s before it delivers a message again.
 const IN_PROGRESS: Duration = Duration::from_secs(10);
+/// Services that do not speak of claims wait no longer than an hour for an answer, and cancel nothing.
+const LATE_TIMEOUT: Duration = Duration::from_secs(3605);
 /// While NATS is away its client takes only so many messages; no call waits longer than this for it.
 const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,8 @@ pub(crate) struct Handler {
     pub(crate) attach: Attach,
     pub(crate) running: Running,
     pub(crate) metrics: Metrics,
+    /// Whether a call could not be started since the container's last good answer. Set here, cleared by `health.rs`.
+    pub(crate) suspect: watch::Sender<bool>,
     /// Cuts what still runs when the time to stop is over.
     pub(crate) cut: CancellationToken,
 }
@@ -64,8 +69,8 @@ impl Handler {
     /// Tells NATS what becomes of a message, and counts it.
     pub(crate) async fn settle(&self, message: &jetstream::Message, outcome: Outcome) {
         self.metrics.item(outcome);
-        let deliveries = message.info().map_or(1, |info| info.delivered);
-        let kind = match settle(outcome, u64::try_from(deliveries).unwrap_or(1)) {
+        let deadline = header(message, envelope::DEADLINE_HEADER).is_some();
+        let kind = match settle(outcome, deliveries(message), deadline) {
             Settlement::Ack => AckKind::Ack,
             Settlement::Nak(delay) => AckKind::Nak(Some(delay)),
             Settlement::Term => AckKind::Term,
@@ -80,6 +85,9 @@ impl Handler {
         if item.expired(now_ms()) {
             return (Outcome::Expired, None);
         }
+        if !item.claim && given_up(deliveries(message)) {
+            return (Outcome::GivenUp, None);
+        }
         let Some(entry) = self.running.enter(item.id) else {
             return (Outcome::Duplicate, None);
         };
@@ -88,7 +96,8 @@ impl Handler {
             if item.claim {
                 self.claimed(item).await
             } else {
-                self.late(item).await
+                let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item)).await;
+                late.unwrap_or((Outcome::AnswerLost, None))
             }
         };
         // Leaving the call's future drops it, which breaks both the container's connection and the answer's stream.
@@ -155,6 +164,10 @@ impl Handler {
             .send(item.method.clone(), item.path.clone(), headers, body)
             .await;
         timer.observe_duration();
+        if matches!(response, Err(CallError::NotStarted(_))) {
+            self.suspect
+                .send_if_modified(|suspect| !std::mem::replace(suspect, true));
+        }
         answer::checked(response.map_err(|error| Failure::call(&error))?)
     }
 
@@ -181,10 +194,20 @@ impl Handler {
 }
 
 fn decode(message: &jetstream::Message) -> Result<Item, ItemError> {
-    let header = |name: &str| message.headers.as_ref()?.get(name);
-    let claim = header(envelope::CLAIM_HEADER).is_some();
-    let deadline = header(envelope::DEADLINE_HEADER).map(async_nats::HeaderValue::as_str);
+    let claim = header(message, envelope::CLAIM_HEADER).is_some();
+    let deadline = header(message, envelope::DEADLINE_HEADER);
     Item::decode(&message.payload, claim, deadline)
+}
+
+fn header<'a>(message: &'a jetstream::Message, name: &str) -> Option<&'a str> {
+    let value = message.headers.as_ref()?.get(name)?;
+    Some(value.as_str())
+}
+
+/// The how-manieth delivery this is; the first is 1.
+fn deliveries(message: &jetstream::Message) -> u64 {
+    let delivered = message.info().map_or(1, |info| info.delivered);
+    u64::try_from(delivered).unwrap_or(1)
 }
 
 /// Tells the server again and again that the call runs; never ends.

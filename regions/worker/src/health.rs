@@ -1,7 +1,8 @@
 //! Is the container well? Asked with GET once a second; the answer is watched by `pull.rs` and `/ready`.
 //!
 //! One good answer makes it well, three misses in a row make it sick. Before its first good answer it is not well and
-//! is asked more often, so that a worker starts with its container.
+//! is asked more often, so that a worker starts with its container. A call that could not be started makes it suspect:
+//! it is asked at once, and nothing is pulled until its next good answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::metrics::Metrics;
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Between two questions before the first good answer.
+/// Between two questions before the first good answer, and of a suspect.
 const STARTING_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,10 +44,11 @@ pub(crate) async fn watch(
     container: Arc<Container>,
     path: PathAndQuery,
     metrics: Metrics,
-    news: watch::Sender<Health>,
+    (news, suspect): (watch::Sender<Health>, watch::Sender<bool>),
     stop: CancellationToken,
 ) {
     let mut health = Health::Starting;
+    let mut suspected = suspect.subscribe();
     loop {
         let asked = ask(&container, &path);
         let Some(good) = stop.run_until_cancelled(asked).await else {
@@ -59,7 +61,11 @@ pub(crate) async fn watch(
             news.send_replace(next);
         }
         health = next;
-        let pause = tokio::time::sleep(health.interval());
+        if good {
+            suspect.send_if_modified(|suspect| std::mem::replace(suspect, false));
+        }
+        let suspicious = *suspected.borrow_and_update();
+        let pause = tokio::time::timeout(health.interval(suspicious), suspected.changed());
         if stop.run_until_cancelled(pause).await.is_none() {
             return;
         }
@@ -98,9 +104,10 @@ impl Health {
         }
     }
 
-    const fn interval(self) -> Duration {
+    const fn interval(self, suspect: bool) -> Duration {
         match self {
             Self::Starting => STARTING_INTERVAL,
+            Self::Well { .. } if suspect => STARTING_INTERVAL,
             Self::Well { .. } | Self::Sick => INTERVAL,
         }
     }

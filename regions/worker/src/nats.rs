@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
 use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt;
@@ -24,6 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before subscribing again, should that ever fail.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a message to ourselves may take. Without a connection it never comes.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether NATS is connected, and for the how-manieth time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -120,15 +123,17 @@ pub(crate) async fn refuse_old_server(
     NatsError::TooOld { found }
 }
 
-/// Waits until the server has read all that was sent before. (The client's own flush waits for the socket only, and a
-/// socket that is closed with unread input can lose its output.)
+/// Waits until the server has read all that was sent before: it answers in order. (The client's own flush waits for the
+/// socket only, and a socket that is closed with unread input can lose its output.)
 pub(crate) async fn round_trip(client: &Client) -> bool {
-    let Ok(mut probe) = client.subscribe(client.new_inbox()).await else {
-        return false;
+    let trip = async {
+        let inbox = client.new_inbox();
+        let mut probe = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Bytes::new()).await.ok()?;
+        probe.next().await
     };
-    let asked = probe.drain().await.is_ok();
-    while asked && probe.next().await.is_some() {}
-    asked
+    let trip = tokio::time::timeout(ROUND_TRIP_TIMEOUT, trip).await;
+    matches!(trip, Ok(Some(_)))
 }
 
 /// Hears which calls are cancelled, until `stop`. The client keeps the subscription over reconnects.

@@ -2,8 +2,8 @@
 //!
 //! Requests and replies are made by hand on an inbox of our own, so that every reply of the server is counted: what
 //! was asked, what arrived, what was given back (`slots.rs` does the sums). When the worker should take nothing (the
-//! container is sick, or the worker stops), and after a reconnect, the inbox is closed: the server then forgets what
-//! was asked there, and stragglers go back at once. Nothing is ever created here: while the stream or consumer is
+//! container is sick or suspect, or the worker stops), it only stops asking: requests are short, and what they still bring goes
+//! back at once. Interest in a request is never dropped while it lives. Nothing is ever created here: while the stream or consumer is
 //! missing, the loop asks again with growing pauses until the invocation service has made them.
 
 mod inbox;
@@ -30,10 +30,11 @@ use crate::slots::{Arrival, Slots};
 use inbox::Inbox;
 use reply::{Pause, Reply};
 
-/// A request for messages lives this long at the server.
-const EXPIRES: Duration = Duration::from_secs(30);
+/// A request for messages lives this long at the server. Short, because the server may serve it to a worker that has
+/// died, or that stops and sends the message back.
+const EXPIRES: Duration = Duration::from_secs(2);
 /// A request this much older is dead even if the server's reply was lost.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(3);
 /// The loop looks at its clocks this often when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// What was cut at stop gets this long to say so.
@@ -51,10 +52,16 @@ pub(crate) struct Puller {
     most: usize,
     calls: JoinSet<Option<Tail>>,
     tails: TaskTracker,
-    inbox: Inbox,
+    /// The last one takes requests.
+    inboxes: Vec<Inbox>,
+    /// How many inboxes were opened.
+    opened: u64,
+    /// Whether what arrives may be run.
+    taking: bool,
     pause: Pause,
     link: watch::Receiver<Link>,
     health: watch::Receiver<Health>,
+    suspect: watch::Receiver<bool>,
 }
 
 // === impl Puller ===
@@ -72,13 +79,16 @@ impl Puller {
         Self {
             jetstream: jetstream::new(client.clone()),
             client,
+            suspect: handler.suspect.subscribe(),
             ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             handler,
             slots: Slots::new(settings.slots),
             most: settings.slots,
             calls: JoinSet::new(),
             tails,
-            inbox: Inbox::Closed,
+            inboxes: Vec::new(),
+            opened: 0,
+            taking: false,
             pause: Pause::default(),
             link,
             health,
@@ -95,7 +105,7 @@ impl Puller {
 
     /// Takes nothing more, and waits for what runs; what still runs after `grace` is cut.
     pub(crate) async fn finish(&mut self, grace: Duration) {
-        self.close_inbox().await;
+        self.taking = false;
         if tokio::time::timeout(grace, self.idle()).await.is_err() {
             tracing::warn!(
                 calls = self.calls.len(),
@@ -105,14 +115,14 @@ impl Puller {
             let _ = tokio::time::timeout(CUT_TIMEOUT, self.idle()).await;
         }
         self.calls.shutdown().await;
-        self.inbox = Inbox::Closed;
+        self.inboxes.clear();
     }
 
     /// Ends when no call runs and nothing can arrive.
     async fn idle(&mut self) {
-        while !(self.calls.is_empty() && self.inbox.is_closed()) {
-            self.inbox.give_up_closing(Instant::now());
+        while !(self.calls.is_empty() && self.slots.asked() == 0) {
             self.step(std::future::pending()).await;
+            self.slots.expire(Instant::now());
         }
     }
 
@@ -122,9 +132,10 @@ impl Puller {
         tokio::select! {
             () = stop => {}
             Some(ended) = self.calls.join_next() => self.call_ended(ended),
-            message = self.inbox.next() => self.received(message).await,
+            (number, message) = inbox::next(&mut self.inboxes) => self.received(number, message).await,
             Ok(()) = self.link.changed() => {}
             Ok(()) = self.health.changed() => {}
+            Ok(()) = self.suspect.changed() => {}
             () = tokio::time::sleep(self.pause.left(Instant::now()).min(TICK)) => {}
         }
         while let Some(ended) = self.calls.try_join_next() {
@@ -139,30 +150,36 @@ impl Puller {
         metrics.asked.set(gauge(self.slots.asked()));
     }
 
-    /// Opens or closes the inbox as link and container allow, and asks for what is free.
+    /// Asks for what is free as link and container allow, and sees to the inboxes.
     async fn adjust(&mut self) {
         let now = Instant::now();
         let link = *self.link.borrow_and_update();
-        let well = self.health.borrow_and_update().is_well();
-        self.inbox.give_up_closing(now);
-        let ready = link.up && self.pause.is_over(now);
-        match self.inbox {
-            Inbox::Open { generation, .. } if !well || generation != link.generation => {
-                self.close_inbox().await;
-            }
-            Inbox::Closed if well && ready => self.open_inbox(link.generation, now).await,
-            _ => {}
-        }
+        self.taking =
+            self.health.borrow_and_update().is_well() && !*self.suspect.borrow_and_update();
         self.slots.expire(now);
-        if ready {
+        self.inboxes.retain(|inbox| self.slots.awaits(inbox.number));
+        if self.taking && link.up && self.pause.is_over(now) {
+            let generation = self.inboxes.last().map(|inbox| inbox.generation);
+            let reconnected = generation != Some(link.generation);
+            if reconnected {
+                // What the server knew of requests went with the connection.
+                self.slots.forget_asked();
+            }
+            if reconnected || self.slots.round_is_over(now) {
+                self.open_inbox(link.generation, now).await;
+            }
             self.ask(now).await;
         }
         self.show();
     }
 
     async fn open_inbox(&mut self, generation: u64, now: Instant) {
-        match Inbox::open(&self.client, generation).await {
-            Ok(inbox) => self.inbox = inbox,
+        self.opened += 1;
+        match Inbox::open(&self.client, self.opened, generation).await {
+            Ok(inbox) => {
+                self.slots.begin(inbox.number, now);
+                self.inboxes.push(inbox);
+            }
             Err(error) => {
                 tracing::warn!(%error, "no inbox");
                 self.pause.after_failure(now);
@@ -170,13 +187,14 @@ impl Puller {
         }
     }
 
-    async fn close_inbox(&mut self) {
-        self.slots.forget_asked();
-        self.inbox.close(Instant::now()).await;
-    }
-
     async fn ask(&mut self, now: Instant) {
-        while let Inbox::Open { prefix, asked, .. } = &mut self.inbox {
+        while let Some(Inbox {
+            number,
+            prefix,
+            asked,
+            ..
+        }) = self.inboxes.last_mut()
+        {
             let Some(batch) = self.slots.ask(self.most, now + EXPIRES + SLACK) else {
                 return;
             };
@@ -189,7 +207,7 @@ impl Puller {
                 .publish_with_reply(subject, reply, request.into());
             if let Err(error) = published.await {
                 tracing::warn!(%error, "cannot ask for messages");
-                self.slots.given_back(batch);
+                self.slots.given_back(*number, batch);
                 self.pause.after_failure(now);
                 return;
             }
@@ -197,24 +215,21 @@ impl Puller {
         }
     }
 
-    async fn received(&mut self, message: Option<Message>) {
+    async fn received(&mut self, number: u64, message: Option<Message>) {
         let Some(message) = message else {
-            self.slots.forget_asked();
-            self.inbox = Inbox::Closed;
+            self.slots.forget_round(number);
+            self.inboxes.retain(|inbox| inbox.number != number);
             return;
         };
         if message.status.is_some() {
-            // What was asked through a closing inbox is forgotten already.
-            if matches!(self.inbox, Inbox::Open { .. }) {
-                self.replied(&message);
-            }
+            self.replied(number, &message);
             return;
         }
         let context = self.jetstream.clone();
         let message = jetstream::Message { message, context };
         self.pause.after_success();
-        let resting = !matches!(self.inbox, Inbox::Open { .. });
-        match self.slots.arrived() {
+        let resting = !self.taking || *self.suspect.borrow();
+        match self.slots.arrived(number) {
             Arrival::Taken if resting => {
                 self.slots.finished();
                 self.handler.settle(&message, Outcome::Resting).await;
@@ -226,14 +241,14 @@ impl Puller {
         }
     }
 
-    fn replied(&mut self, message: &Message) {
+    fn replied(&mut self, number: u64, message: &Message) {
         match reply::read(message) {
             Reply::Expired { missing } => {
-                self.slots.given_back(missing);
+                self.slots.given_back(number, missing);
                 self.pause.after_success();
             }
             Reply::Refused { missing, most } => {
-                self.slots.given_back(missing);
+                self.slots.given_back(number, missing);
                 self.most = most.unwrap_or(self.most);
                 self.handler.metrics.ask_failures.inc();
                 let again = self.pause.after_failure(Instant::now());

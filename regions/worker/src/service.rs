@@ -106,6 +106,13 @@ impl Worker {
             health: health.clone(),
             stopping: shutdown.clone(),
         };
+        let handler = handler(
+            &settings,
+            Arc::clone(&container),
+            &tasks,
+            running.clone(),
+            metrics.clone(),
+        );
         let stop_background = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(admin::serve(
@@ -114,21 +121,20 @@ impl Worker {
             stop_background.clone(),
         ));
         background.spawn(health::watch(
-            Arc::clone(&container),
+            container,
             settings.container.health_path.clone(),
             metrics.clone(),
-            health_news,
+            (health_news, handler.suspect.clone()),
             stop_background.clone(),
         ));
         background.spawn(nats::hear_cancels(
             client.clone(),
             settings.version,
-            running.clone(),
-            metrics.clone(),
+            running,
+            metrics,
             stop_background.clone(),
         ));
 
-        let handler = handler(&settings, container, &tasks, running, metrics);
         let tails = TaskTracker::new();
         let news = (link.clone(), health);
         let mut puller = Puller::new(client.clone(), &settings, handler, tails.clone(), news);
@@ -168,6 +174,7 @@ fn handler(
         attach: Attach::new(tasks.clone()),
         running,
         metrics,
+        suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),
     })
 }

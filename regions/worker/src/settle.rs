@@ -5,11 +5,17 @@
 
 use std::time::Duration;
 
-/// A message whose caller's service cannot be reached is given up at this delivery.
+/// A message without a deadline whose caller's service cannot be reached is given up at this delivery. Those with one
+/// go back until it is over: deliveries also count those that never came to a claim.
 const DELIVERIES_LIMIT: u64 = 5;
-/// The first delay of a message that waits for its service; doubled each time.
+/// A message without a claim may have begun at each delivery, and nobody refuses it: after so many it is taken for one
+/// that kills its worker. Those that only went back from a resting worker fit in, as [`ELSEWHERE_DELAY`] grows.
+const LATE_DELIVERIES_LIMIT: u64 = 10;
+/// The first delay of a message that waits for its service; doubled each time up to [`DOUBLINGS`].
 const SERVICE_DELAY: Duration = Duration::from_millis(200);
-/// Delay of a message that this worker cannot take: time for another worker to be the next in line.
+/// So often delays are doubled.
+const DOUBLINGS: u64 = 4;
+/// The first delay of a message that this worker cannot take: time for another worker to be the next in line.
 const ELSEWHERE_DELAY: Duration = Duration::from_millis(50);
 
 /// How the handling of one message ended.
@@ -37,6 +43,8 @@ pub(crate) enum Outcome {
     ServiceUnreachable,
     /// The answer could not be handed over to a service that attaches late.
     AnswerLost,
+    /// Was delivered too often to be tried again, by a service that does not speak of claims.
+    GivenUp,
     /// Arrived without a free slot.
     NoSlot,
     /// Arrived while nothing new is taken.
@@ -58,8 +66,9 @@ pub(crate) enum Settlement {
     Leave,
 }
 
-/// Decides by how the handling ended and the how-manieth delivery this was (the first is 1).
-pub(crate) fn settle(outcome: Outcome, deliveries: u64) -> Settlement {
+/// Decides by how the handling ended, the how-manieth delivery this was (the first is 1), and whether the message has
+/// a deadline.
+pub(crate) fn settle(outcome: Outcome, deliveries: u64, deadline: bool) -> Settlement {
     use Outcome as O;
     match outcome {
         O::Answered
@@ -71,15 +80,23 @@ pub(crate) fn settle(outcome: Outcome, deliveries: u64) -> Settlement {
         | O::Expired
         | O::AnswerLost
         | O::CutAtStop => Settlement::Ack,
-        O::Malformed => Settlement::Term,
+        O::Malformed | O::GivenUp => Settlement::Term,
         O::Duplicate => Settlement::Leave,
-        O::ServiceUnreachable if deliveries < DELIVERIES_LIMIT => {
-            let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(0);
-            Settlement::Nak(SERVICE_DELAY * 2_u32.pow(doublings))
+        O::ServiceUnreachable if deadline || deliveries < DELIVERIES_LIMIT => {
+            Settlement::Nak(doubled(SERVICE_DELAY, deliveries))
         }
         O::ServiceUnreachable => Settlement::Term,
-        O::NoSlot | O::Resting => Settlement::Nak(ELSEWHERE_DELAY),
+        O::NoSlot | O::Resting => Settlement::Nak(doubled(ELSEWHERE_DELAY, deliveries)),
     }
+}
+
+/// Whether a message without a claim was delivered too often to be tried again.
+pub(crate) const fn given_up(deliveries: u64) -> bool {
+    deliveries > LATE_DELIVERIES_LIMIT
+}
+
+fn doubled(delay: Duration, deliveries: u64) -> Duration {
+    delay * (1 << deliveries.saturating_sub(1).min(DOUBLINGS))
 }
 
 // === impl Outcome ===
@@ -99,6 +116,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::ServiceUnreachable => "service-unreachable",
             Self::AnswerLost => "answer-lost",
+            Self::GivenUp => "given-up",
             Self::NoSlot => "no-slot",
             Self::Resting => "resting",
             Self::CutAtStop => "cut-at-stop",
@@ -122,7 +140,8 @@ mod tests {
             Outcome::CutAtStop,
         ] {
             for deliveries in [1, 4, 100] {
-                assert_eq!(settle(outcome, deliveries), Settlement::Ack, "{outcome:?}");
+                let settled = settle(outcome, deliveries, deliveries == 1);
+                assert_eq!(settled, Settlement::Ack, "{outcome:?}");
             }
         }
     }
@@ -141,14 +160,33 @@ mod tests {
             (Outcome::ServiceUnreachable, 4, nak(1600)),
             (Outcome::ServiceUnreachable, 5, Settlement::Term),
             (Outcome::ServiceUnreachable, u64::MAX, Settlement::Term),
-            (Outcome::NoSlot, 9, nak(50)),
-            (Outcome::Resting, 9, nak(50)),
+            (Outcome::GivenUp, 11, Settlement::Term),
+            (Outcome::NoSlot, 1, nak(50)),
+            (Outcome::NoSlot, 9, nak(800)),
+            (Outcome::Resting, 2, nak(100)),
         ] {
             assert_eq!(
-                settle(outcome, deliveries),
+                settle(outcome, deliveries, false),
                 expected,
                 "{outcome:?} at {deliveries}"
             );
         }
+        for (deliveries, expected) in [(0, 200), (1, 200), (3, 800), (5, 3200), (u64::MAX, 3200)] {
+            let settled = settle(Outcome::ServiceUnreachable, deliveries, true);
+            assert_eq!(settled, nak(expected), "with a deadline, at {deliveries}");
+        }
+    }
+
+    #[test]
+    fn without_a_claim_a_message_is_tried_so_often_and_survives_a_resting_worker() {
+        assert!(!given_up(1) && !given_up(LATE_DELIVERIES_LIMIT));
+        assert!(given_up(LATE_DELIVERIES_LIMIT + 1));
+        // The requests of a resting worker live 2 s and may take the same message again and again.
+        let delay = |deliveries| match settle(Outcome::Resting, deliveries, false) {
+            Settlement::Nak(delay) => delay,
+            other => panic!("{other:?}"),
+        };
+        let rest: Duration = (1..LATE_DELIVERIES_LIMIT).map(delay).sum();
+        assert!(rest > Duration::from_secs(4), "{rest:?}");
     }
 }

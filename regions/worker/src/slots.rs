@@ -1,24 +1,35 @@
 //! How many calls at once, and how many more to ask for (pure).
 //!
 //! Keeps the one promise of pulling: never more in hand than there are slots. What was asked for counts as taken until
-//! it arrives, is given back by the server, or is too old to arrive. The last is the safety net: a request for
-//! messages dies at its deadline, so what is still asked can never be more than what was asked in requests that are
-//! not yet dead; a lost reply therefore costs capacity only for that long. `pull.rs` calls it.
+//! it arrives, is given back by the server, or is too old to arrive. The last is the safety net for lost replies: a
+//! request for messages dies at its deadline. Arrivals do not name their request, only the inbox they came to; so
+//! requests are counted in rounds, one for each inbox, and a round whose last request is dead is forgotten whole. A
+//! new round is begun now and then, also under steady load. `pull.rs` calls it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Requests whose deadlines are this close are counted together.
-const GRAIN: Duration = Duration::from_secs(1);
+/// A round takes requests for so long; what was lost in it is back when its last request is dead.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// The slots of one worker.
 #[derive(Debug)]
 pub(crate) struct Slots {
     total: usize,
     running: usize,
+    /// The last one takes requests; those before it are waited for.
+    rounds: VecDeque<Round>,
+}
+
+/// The requests made through one inbox.
+#[derive(Debug)]
+struct Round {
+    number: u64,
+    begun: Instant,
+    /// Asked for and neither arrived nor given back.
     asked: usize,
-    /// What was asked, by the time after which it can no longer arrive.
-    requests: VecDeque<(Instant, usize)>,
+    /// After this nothing of it can arrive; `None` while nothing was asked.
+    dead: Option<Instant>,
 }
 
 /// What to do with a message that arrived.
@@ -37,8 +48,7 @@ impl Slots {
         Self {
             total,
             running: 0,
-            asked: 0,
-            requests: VecDeque::new(),
+            rounds: VecDeque::new(),
         }
     }
 
@@ -48,33 +58,47 @@ impl Slots {
     }
 
     /// Asked for and neither arrived nor given back.
-    pub(crate) const fn asked(&self) -> usize {
-        self.asked
+    pub(crate) fn asked(&self) -> usize {
+        self.rounds.iter().map(|round| round.asked).sum()
+    }
+
+    /// Begins a round.
+    pub(crate) fn begin(&mut self, number: u64, now: Instant) {
+        self.rounds.push_back(Round {
+            number,
+            begun: now,
+            asked: 0,
+            dead: None,
+        });
+    }
+
+    /// Whether it is time for another round.
+    pub(crate) fn round_is_over(&self, now: Instant) -> bool {
+        let round = self.rounds.back();
+        round.is_none_or(|round| now.saturating_duration_since(round.begun) >= ROUND)
+    }
+
+    /// Whether something of the round may still arrive, or be asked for.
+    pub(crate) fn awaits(&self, number: u64) -> bool {
+        self.rounds.iter().any(|round| round.number == number)
     }
 
     /// How many messages to ask for now, if any and at most `most`; they count as asked until `dead`.
     pub(crate) fn ask(&mut self, most: usize, dead: Instant) -> Option<usize> {
-        let free = self
-            .total
-            .saturating_sub(self.running + self.asked)
-            .min(most);
+        let taken = self.running + self.asked();
+        let free = self.total.saturating_sub(taken).min(most);
+        let round = self.rounds.back_mut()?;
         if free == 0 {
             return None;
         }
-        self.asked += free;
-        match self.requests.back_mut() {
-            Some((last, asked)) if dead.duration_since(*last) < GRAIN => {
-                *last = dead;
-                *asked += free;
-            }
-            _ => self.requests.push_back((dead, free)),
-        }
+        round.asked += free;
+        round.dead = round.dead.max(Some(dead));
         Some(free)
     }
 
-    /// A message arrived.
-    pub(crate) fn arrived(&mut self) -> Arrival {
-        self.asked = self.asked.saturating_sub(1);
+    /// A message of the round arrived.
+    pub(crate) fn arrived(&mut self, number: u64) -> Arrival {
+        self.given_back(number, 1);
         if self.running < self.total {
             self.running += 1;
             Arrival::Taken
@@ -83,9 +107,12 @@ impl Slots {
         }
     }
 
-    /// The server gave up a request with so many messages missing.
-    pub(crate) fn given_back(&mut self, missing: usize) {
-        self.asked = self.asked.saturating_sub(missing);
+    /// The server gave up a request of the round with so many messages missing.
+    pub(crate) fn given_back(&mut self, number: u64, missing: usize) {
+        let round = self.rounds.iter_mut().find(|round| round.number == number);
+        if let Some(round) = round {
+            round.asked = round.asked.saturating_sub(missing);
+        }
     }
 
     /// A call ended.
@@ -93,19 +120,28 @@ impl Slots {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// Nothing that was asked before can arrive any more: its inbox is gone.
+    /// What was asked before is not expected any more: the server has lost it. It may still arrive.
     pub(crate) fn forget_asked(&mut self) {
-        self.asked = 0;
-        self.requests.clear();
+        for round in &mut self.rounds {
+            round.asked = 0;
+        }
+    }
+
+    /// The inbox of the round is gone.
+    pub(crate) fn forget_round(&mut self, number: u64) {
+        self.rounds.retain(|round| round.number != number);
     }
 
     /// Drops what can no longer arrive.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while self.requests.front().is_some_and(|(dead, _)| *dead <= now) {
-            self.requests.pop_front();
-        }
-        let alive = self.requests.iter().map(|(_, asked)| asked).sum();
-        self.asked = self.asked.min(alive);
+        let current = self.rounds.back().map(|round| round.number);
+        self.rounds.retain_mut(|round| {
+            let alive = round.dead.is_some_and(|dead| dead > now);
+            if !alive {
+                round.asked = 0;
+            }
+            alive || current == Some(round.number)
+        });
     }
 }
 

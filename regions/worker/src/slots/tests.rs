@@ -10,26 +10,36 @@ enum Step {
     Back(usize),
     Finish,
     Forget,
+    /// Another round.
+    Turn,
     /// Seconds go by.
     Wait(u64),
 }
 use Arrival::{NoSlot, Taken};
-use Step::{Arrive, Ask, Back, Finish, Forget, Wait};
+use Step::{Arrive, Ask, Back, Finish, Forget, Turn, Wait};
 
 /// Requests live 30 s here.
 fn check(total: usize, steps: &[Step], running: usize, asked: usize) {
     let mut now = Instant::now();
     let mut slots = Slots::new(total);
+    let mut round = 0;
+    slots.begin(round, now);
     for (at, step) in steps.iter().enumerate() {
         match *step {
             Ask(expected) => {
                 let got = slots.ask(100, now + Duration::from_secs(30));
                 assert_eq!(got, expected, "step {at} of {steps:?}");
             }
-            Arrive(expected) => assert_eq!(slots.arrived(), expected, "step {at} of {steps:?}"),
-            Back(missing) => slots.given_back(missing),
+            Arrive(expected) => {
+                assert_eq!(slots.arrived(round), expected, "step {at} of {steps:?}")
+            }
+            Back(missing) => slots.given_back(round, missing),
             Finish => slots.finished(),
             Forget => slots.forget_asked(),
+            Turn => {
+                round += 1;
+                slots.begin(round, now);
+            }
             Wait(seconds) => {
                 now += Duration::from_secs(seconds);
                 slots.expire(now);
@@ -89,6 +99,7 @@ fn a_lost_reply_costs_capacity_only_until_the_deadline() {
         Finish,
         Finish,
         Wait(10),
+        Turn,
         Ask(Some(2)),
         Wait(20),
     ];
@@ -113,7 +124,52 @@ fn giving_back_too_much_is_harmless() {
 #[test]
 fn one_request_is_no_larger_than_the_server_allows() {
     let mut slots = Slots::new(5);
+    slots.begin(0, Instant::now());
     let dead = Instant::now();
     let asked: Vec<_> = std::iter::from_fn(|| slots.ask(2, dead)).collect();
     assert_eq!(asked, [2, 2, 1]);
+}
+
+#[test]
+fn lost_replies_are_made_good_under_steady_load() {
+    let mut now = Instant::now();
+    let end = now + Duration::from_secs(40);
+    let mut slots = Slots::new(4);
+    let mut round = 0;
+    slots.begin(round, now);
+    let ask = |slots: &mut Slots, now| slots.ask(100, now + Duration::from_secs(5));
+    assert_eq!(ask(&mut slots, now), Some(4));
+    // Two of the four never come; the other two come and end twice a second.
+    let mut asked = 2;
+    while now < end {
+        for _ in 0..asked {
+            assert_eq!(slots.arrived(round), Taken);
+            slots.finished();
+        }
+        now += Duration::from_millis(500);
+        slots.expire(now);
+        if slots.round_is_over(now) {
+            round += 1;
+            slots.begin(round, now);
+        }
+        asked = ask(&mut slots, now).unwrap();
+    }
+    assert_eq!(asked, 4);
+}
+
+#[test]
+fn an_old_round_is_waited_for_until_it_is_dead() {
+    let now = Instant::now();
+    let mut slots = Slots::new(4);
+    slots.begin(0, now);
+    slots.ask(4, now + Duration::from_secs(5));
+    slots.begin(1, now);
+    slots.forget_asked();
+    assert_eq!(slots.ask(4, now + Duration::from_secs(5)), Some(4));
+    assert_eq!(slots.arrived(0), Taken, "late, and still welcome");
+    assert_eq!(slots.asked(), 4, "of the new round none came");
+    slots.expire(now + Duration::from_secs(4));
+    assert!(slots.awaits(0));
+    slots.expire(now + Duration::from_secs(5));
+    assert!(!slots.awaits(0) && slots.awaits(1));
 }

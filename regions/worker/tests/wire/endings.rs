@@ -60,6 +60,25 @@ async fn a_container_that_is_down_is_told_as_not_started() {
 }
 
 #[tokio::test]
+async fn a_container_that_refused_one_call_gets_no_other() {
+    let world = World::start(Plan::default()).await;
+    world.kill_function();
+    let first = world.invocation.call(get("/first")).await.answer().await;
+    assert_eq!(first.status, 502);
+    let second = world.invocation.call(get("/second")).await;
+    eventually("it goes back", async || {
+        world
+            .metric("frontdoor_worker_items_total{outcome=\"resting\"}")
+            .await
+            > 0
+    })
+    .await;
+    world.counted("container-unreachable", 1).await;
+    drop(second);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_is_seen_as_broken() {
     for (protocol, claims) in [("http1", true), ("h2c", true), ("http1", false)] {
         let world = World::start(Plan {
@@ -245,6 +264,29 @@ async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
         invocation.queued().await == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_stop_in_a_flood_keeps_no_message_from_other_workers() {
+    let world = World::start(Plan {
+        slots: 64,
+        ..Plan::default()
+    })
+    .await;
+    let mut calls = Vec::new();
+    for at in 0..200 {
+        calls.push(world.invocation.call(get("/sleep/1")).await);
+        if at == 100 {
+            world.shutdown.cancel();
+        }
+    }
+    let World {
+        worker, invocation, ..
+    } = world;
+    worker.await.unwrap().unwrap();
+    let left = invocation.queued().await;
+    assert!(left > 0, "the stop came too late");
+    assert_eq!(invocation.available().await as u64, left);
 }
 
 #[tokio::test]

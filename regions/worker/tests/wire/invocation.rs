@@ -17,6 +17,7 @@ use frontdoor_protocol::envelope::{
 };
 use frontdoor_protocol::names::{RegionName, RequestId, VersionId};
 use frontdoor_protocol::subject;
+use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -127,6 +128,18 @@ impl Invocation {
             .cached_info()
             .state
             .messages
+    }
+
+    /// How many messages another worker gets within three seconds.
+    pub(crate) async fn available(&self) -> usize {
+        let context = jetstream::new(self.client.clone());
+        let stream = subject::work_stream(&self.region, self.version);
+        let stream = context.get_stream(stream).await.unwrap();
+        let name = subject::work_consumer(&self.region, self.version);
+        let consumer: consumer::PullConsumer = stream.get_consumer(&name).await.unwrap();
+        let batch = consumer.batch().max_messages(1000);
+        let messages = batch.expires(Duration::from_secs(3)).messages();
+        messages.await.unwrap().count().await
     }
 
     pub(crate) async fn all_settled(&self) {
