@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::client::{Connection, ask, call, empty, full, get};
-use crate::worker::{Puller, head};
+use crate::worker::{Feed, Puller, head};
 use crate::world::World;
 
 #[tokio::test]
@@ -120,9 +120,8 @@ async fn a_late_worker_whose_caller_left_gets_its_200() {
     let response = connection.send(call(Method::POST, "/", empty()));
     let worker = async {
         let work = puller.next().await;
-        let (mut body, channel) = http_body_util::Channel::<bytes::Bytes, std::io::Error>::new(4);
+        let (body, channel) = Feed::new();
         body.send_data(head(200, &[]).into()).await.unwrap();
-        let channel = http_body_util::BodyExt::boxed_unsync(channel);
         let brought = work.bring(channel).await.unwrap();
         drop(body);
         brought.status

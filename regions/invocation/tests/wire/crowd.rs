@@ -71,13 +71,13 @@ async fn serve(work: Work) {
         assert_eq!(work.bring(full(answer)).await.unwrap().status, 200);
     } else if let Ok(mut claimed) = work.claim().await {
         match fate(number) {
-            Fate::BreaksBeforeHead => claimed.break_off(),
+            Fate::BreaksBeforeHead => claimed.break_off().await,
             Fate::CallerLeaves => assert!(claimed.caller_left().await),
             fate => {
                 claimed.head(200, &[]).await;
                 claimed.data(body).await;
                 match fate {
-                    Fate::BreaksInBody => claimed.break_off(),
+                    Fate::BreaksInBody => claimed.break_off().await,
                     _ => claimed.finish().await.expect("the caller has everything"),
                 }
             }

@@ -56,7 +56,7 @@ async fn a_broken_answer_never_ends_clean() {
             claimed.data("some").await;
             let mut body = response.unwrap().into_body();
             assert!(body.frame().await.unwrap().is_ok());
-            claimed.break_off();
+            claimed.break_off().await;
             let end = tokio::time::timeout(Duration::from_secs(5), body.collect());
             assert!(
                 end.await.expect("in time").is_err(),
@@ -95,7 +95,7 @@ async fn a_worker_lost_before_the_head_is_a_502() {
     let sent = connection.send(call(Method::POST, "/", empty()));
     let (response, ()) = tokio::join!(sent, async {
         let claimed = puller.next().await.claim().await.expect("granted");
-        claimed.break_off();
+        claimed.break_off().await;
     });
     let reply = Reply::read(response.unwrap()).await.unwrap();
     assert_eq!(reply.status, 502);
@@ -153,7 +153,7 @@ async fn a_slow_caller_slows_its_worker_and_nobody_else() {
         .await
         .unwrap();
     let sent = connection.send(call(Method::POST, "/", empty()));
-    let (response, mut claimed) = tokio::join!(sent, async {
+    let (response, claimed) = tokio::join!(sent, async {
         let mut claimed = puller.next().await.claim().await.expect("granted");
         claimed.head(200, &[]).await;
         claimed

@@ -12,9 +12,10 @@ use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt as _, Channel, channel};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
 use prost::Message as _;
+use tokio::sync::mpsc;
 
 use crate::client::{BoxBody, Connection, Reply, empty};
 use crate::world::{REGION, VERSION, World};
@@ -30,9 +31,13 @@ pub(crate) struct Work {
     pub(crate) message: jetstream::Message,
 }
 
+/// Writes a body piece by piece. Dropped, it ends the body clean; nothing that was sent is lost, as it may be with
+/// http-body-util's channel when the last piece and the end come together.
+pub(crate) struct Feed(mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>);
+
 /// A granted claim.
 pub(crate) struct Claimed {
-    pub(crate) body: channel::Sender<Bytes, std::io::Error>,
+    pub(crate) body: Feed,
     response: Response<Incoming>,
     _connection: Connection,
 }
@@ -90,8 +95,8 @@ impl Work {
     /// Opens POST attach with a claim over HTTP/2.
     pub(crate) async fn claim(&self) -> Result<Claimed, StatusCode> {
         let mut connection = self.connect(Version::HTTP_2).await;
-        let (body, channel) = Channel::<Bytes, std::io::Error>::new(16);
-        let mut request = self.post(channel.boxed_unsync());
+        let (body, stream) = Feed::new();
+        let mut request = self.post(stream);
         request
             .headers_mut()
             .insert(CLAIM, HeaderValue::from_static("1"));
@@ -157,6 +162,34 @@ impl Work {
     }
 }
 
+// === impl Feed ===
+
+impl Feed {
+    pub(crate) fn new() -> (Self, BoxBody) {
+        let (sender, receiver) = mpsc::channel(16);
+        let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|frame| (frame, receiver))
+        });
+        (Self(sender), StreamBody::new(frames).boxed_unsync())
+    }
+
+    pub(crate) async fn send_data(&self, bytes: Bytes) -> Result<(), Gone> {
+        self.send(Frame::data(bytes)).await
+    }
+
+    pub(crate) async fn send_trailers(&self, trailers: HeaderMap) -> Result<(), Gone> {
+        self.send(Frame::trailers(trailers)).await
+    }
+
+    async fn send(&self, frame: Frame<Bytes>) -> Result<(), Gone> {
+        self.0.send(Ok(frame)).await.map_err(|_| Gone)
+    }
+}
+
+/// Nobody reads the body any more.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
 // === impl Claimed ===
 
 impl Claimed {
@@ -184,8 +217,10 @@ impl Claimed {
     }
 
     /// Breaks the stream.
-    pub(crate) fn break_off(self) {
-        self.body.abort(std::io::Error::other("broken on purpose"));
+    pub(crate) async fn break_off(self) {
+        let broken = Err(std::io::Error::other("broken on purpose"));
+        // A service that gave up first is no matter.
+        let _ = self.body.0.send(broken).await;
     }
 }
 
