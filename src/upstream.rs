@@ -25,7 +25,7 @@ const IDLE_GAP: Duration = Duration::from_secs(300);
 /// How long an unused connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 /// How often a connection that is in use is asked whether it still lives; the engine waits 5 s for the answer.
-const PING: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(1);
 /// Calls on one connection. The engine may open so many before it has heard the region's own limit, so this stays below
 /// what servers allow by default (hyper, and so NVIDIA's service: 200); more would be refused.
 const STREAMS: usize = 128;
