@@ -152,7 +152,8 @@ pub fn decide(
                     skip_ramping && view.health == Health::Ramp && draw.unit(index, 0) >= view.ramp;
                 if ask.tried.contains(region)
                     || ask.only.is_some_and(|only| only != region)
-                    || passed_over {
+                    || passed_over
+                {
                     return None;
                 }
                 rank::tier(view).map(|tier| (region, view, tier))
@@ -161,7 +162,10 @@ pub fn decide(
     let (considered, skip_ramping) = match open(true).map(|(_, _, tier)| tier).min() {
         Some(Tier::Well) => (Tier::Well, true),
         _ => (
-            open(false).map(|(_, _, tier)| tier).min().ok_or(NO_REGION)?,
+            open(false)
+                .map(|(_, _, tier)| tier)
+                .min()
+                .ok_or(NO_REGION)?,
             false,
         ),
     };

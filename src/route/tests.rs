@@ -171,12 +171,7 @@ fn nothing_to_choose_from_is_said() {
     let mut empty = region("a", Health::Down, 0);
     empty.endpoints.clear();
     assert_eq!(
-        decide(
-            &world(vec![empty]),
-            &Policy::default(),
-            &Ask::default(),
-            1
-        ),
+        decide(&world(vec![empty]), &Policy::default(), &Ask::default(), 1),
         Err(NO_REGION)
     );
 }
