@@ -19,6 +19,9 @@ const NOTICE: Span = Span(Duration::from_secs(1));
 /// The longest time a caller may wait for a first byte (`NVCF-POLL-SECONDS` 3600): no accepted call is cut short of it.
 const GRACE: Span = Span(Duration::from_secs(3600));
 
+/// A nats-server that restarts, or a stream that elects a leader, is back within this.
+const OUTAGE: Span = Span(Duration::from_secs(2));
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -47,6 +50,8 @@ pub(super) struct Nats {
     pub(super) credentials_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    #[serde(default = "outage")]
+    pub(super) patience: Span,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +91,10 @@ pub(super) struct Key {
     pub(super) name: String,
     pub(super) sha256: String,
     pub(super) functions: Vec<String>,
+}
+
+const fn outage() -> Span {
+    OUTAGE
 }
 
 impl Default for Limits {

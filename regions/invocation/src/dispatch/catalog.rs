@@ -11,6 +11,7 @@ use frontdoor_protocol::report::FunctionReport;
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 
+use super::watch::Watched;
 use crate::config::{Function, Workers};
 use crate::pending::Manners;
 
@@ -31,6 +32,10 @@ pub(crate) struct Version {
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
     pub(super) creating: tokio::sync::Mutex<()>,
+    /// Whether its stream drops messages whose time is over by itself.
+    ttl: AtomicBool,
+    /// How its queue is, for the calls that have been in it for a while.
+    pub(super) watched: Watched,
 }
 
 /// All deployed versions.
@@ -58,6 +63,8 @@ impl Version {
             late: AtomicBool::new(function.workers == Workers::Late),
             created: AtomicU64::new(0),
             creating: tokio::sync::Mutex::new(()),
+            ttl: AtomicBool::new(false),
+            watched: Watched::default(),
         }
     }
 
@@ -68,6 +75,16 @@ impl Version {
         } else {
             Manners::Claiming
         }
+    }
+
+    /// Whether messages may say how long they are to be kept.
+    pub(super) fn takes_ttl(&self) -> bool {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what its stream can do.
+    pub(super) fn set_takes_ttl(&self, takes: bool) {
+        self.ttl.store(takes, Ordering::Relaxed);
     }
 
     /// Remembers a worker that attached late.

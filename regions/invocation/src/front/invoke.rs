@@ -32,6 +32,8 @@ struct Accepted {
     caller: Arc<str>,
     /// How long they wait.
     patience: Duration,
+    /// How much of that a NATS that is away may take.
+    outage: Duration,
     version: Arc<Version>,
     place: Place,
 }
@@ -69,6 +71,7 @@ impl Front {
         let Accepted {
             caller,
             patience,
+            outage,
             version,
             place,
         } = self.accept(peer, &request, target)?;
@@ -95,6 +98,7 @@ impl Front {
             arrival,
             deadline,
             patience,
+            outage,
         };
         let deadline_unix_ms = item::unix_ms(now + patience);
         let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
@@ -111,12 +115,12 @@ impl Front {
 
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
     fn accept(&self, peer: Peer, request: &Facts, target: Target) -> Result<Accepted, Refusal> {
-        let headers = &request.head.headers;
+        let given = &request.head.headers;
         let caller = self
             .keys
-            .judge(headers.get(AUTHORIZATION), target.function)
+            .judge(given.get(AUTHORIZATION), target.function)
             .map_err(Refusal::Denied)?;
-        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
+        let patience = item::patience(given, peer.trusted).map_err(Refusal::Poll)?;
         let version = self.dispatch.catalog.pick(&target, rand::random());
         let version = version.map_err(|unknown| match unknown {
             Unknown::Function => Refusal::UnknownFunction,
@@ -127,12 +131,19 @@ impl Front {
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
         }
-        if !self.dispatch.link.is_up() {
+        // An edge that has another region for the call loses nothing by trying there.
+        let outage = match peer.trusted && given.contains_key(headers::MOVABLE) {
+            true => Duration::ZERO,
+            false => self.outage,
+        };
+        let link = &self.dispatch.link;
+        if !link.is_up() && link.down_for() >= outage {
             return Err(Refusal::BusLost(Execution::NotStarted));
         }
         Ok(Accepted {
             caller,
             patience,
+            outage,
             version: Arc::clone(version),
             place,
         })
