@@ -164,16 +164,6 @@ fn hyphenated(text: &str) -> Result<Uuid, NameError> {
     }
 }
 
-// === impl VersionId ===
-
-impl VersionId {
-    /// An id from the UUID itself, as binary messages carry it.
-    #[must_use]
-    pub const fn from_uuid(id: Uuid) -> Self {
-        Self(id)
-    }
-}
-
 macro_rules! id {
     ($name:ident) => {
         impl $name {
