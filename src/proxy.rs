@@ -31,7 +31,7 @@ pub use self::context::Context;
 use crate::identity::{self, Facts};
 use crate::metrics::{Metrics, Outcome};
 use crate::response::{self, Problematic, Record};
-use crate::route::{self, Decision, Failure, NoRegion, Policy, RetryBudget, Tried};
+use crate::route::{self, Decision, Failure, NoRegion, Policy, Reason, RetryBudget, Tried};
 use crate::table::{Event, ServedOutcome, Snapshot, SnapshotReader};
 use crate::upstream;
 
@@ -118,7 +118,11 @@ impl ProxyHttp for EdgeProxy {
             .and_then(|a| a.as_inet())
             .map(std::net::SocketAddr::ip);
         let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
-        response::to_region(request, ctx.id, ctx.time_left(), peer, tls)
+        response::to_region(request, ctx.id, ctx.time_left(), peer, tls)?;
+        if self.is_movable(ctx) {
+            request.insert_header(headers::MOVABLE, "1")?;
+        }
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -273,6 +277,13 @@ const WRITE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 impl EdgeProxy {
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
         route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
+    }
+
+    /// Whether a well region would be left for the call if the one it goes to declined it.
+    fn is_movable(&self, ctx: &Context) -> bool {
+        let another = self.decide(&self.snapshots.load(), ctx);
+        ctx.attempts <= self.policy.moves
+            && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
     }
 
     /// After a failed attempt: whether there will be another one. If so, `ctx.next` says where.

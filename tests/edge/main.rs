@@ -5,5 +5,6 @@ mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
+mod names;
 mod protocols;
 mod streams;
