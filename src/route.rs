@@ -10,6 +10,7 @@
 mod budget;
 mod explain;
 mod failover;
+mod holder;
 mod rank;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use self::budget::RetryBudget;
 pub use self::failover::{Circumstances, Failure, Next, Why, after, declined};
+pub use self::holder::holder;
 use self::rank::{Draw, Tier};
 use crate::region::{Health, RegionIndex};
 use crate::table::{RegionView, Snapshot};
@@ -59,6 +61,8 @@ pub enum Reason {
     OnlySuspects,
     /// Nothing is known to work; better to try than to refuse.
     FailOpen,
+    /// It holds the answer that is asked for, or is the next to be asked for it.
+    Holder,
 }
 
 /// No region is left to try.

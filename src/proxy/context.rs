@@ -83,6 +83,11 @@ impl Context {
         upstream::left(self.started, wait, Instant::now())
     }
 
+    /// The earlier call whose answer is asked for, if that is what it is about.
+    pub(super) fn polled(&self) -> Option<RequestId> {
+        self.identity.and_then(|identity| identity.polled())
+    }
+
     /// A seed for the next decision, different for each attempt.
     pub(super) fn next_seed(&self) -> u64 {
         self.seed

@@ -5,5 +5,6 @@ mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
+mod polls;
 mod protocols;
 mod streams;
