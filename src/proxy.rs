@@ -97,7 +97,7 @@ impl ProxyHttp for EdgeProxy {
         let snapshot = self.snapshots.load();
         let decision = match ctx.next.take() {
             Some(decision) => decision,
-            None => self.decide(&snapshot, ctx).map_err(|NoRegion| {
+            None => self.decide(&snapshot, ctx).map_err(|NoRegion { .. }| {
                 ctx.problem = Some(Problematic::NoRegion);
                 Error::new(ErrorType::ConnectNoRoute)
             })?,
@@ -106,14 +106,8 @@ impl ProxyHttp for EdgeProxy {
             if ctx.polled().is_none() {
                 ctx.id = ctx.id.with_tag(view.tag);
             }
-            let endpoint = view
-                .endpoints
-                .iter()
-                .find(|e| e.address == decision.address);
-            ctx.begin(
-                decision,
-                &endpoint.map(|e| Arc::clone(&e.tally)).unwrap_or_default(),
-            );
+            let flight = snapshot.depart(decision.region, decision.address, decision.row);
+            ctx.begin(decision, flight);
         }
         Ok(Box::new(upstream::peer(decision.address, ctx.time_left())))
     }
@@ -145,8 +139,10 @@ impl ProxyHttp for EdgeProxy {
         ctx.declined = execution.is_some();
         let status = response.status.as_u16();
         if execution == Some(Execution::NotStarted) && route::declined(status) {
-            if status == 503 {
-                self.tell(ctx, ServedOutcome::Declined);
+            match status {
+                503 => self.tell(ctx, ServedOutcome::Declined),
+                404 => self.tell(ctx, ServedOutcome::NotHere),
+                _ => {}
             }
             if self.moves_on(session, ctx, Failure::NotStarted) {
                 let mut error =
@@ -284,7 +280,7 @@ impl EdgeProxy {
         if let Some(polled) = ctx.polled() {
             return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
         }
-        route::decide(snapshot, &self.policy, &ctx.tried, ctx.next_seed())
+        route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
     }
 
     /// After a failed attempt: whether there will be another one. If so, `ctx.next` says where.
@@ -300,7 +296,7 @@ impl EdgeProxy {
         };
         let elsewhere = self
             .decide(&self.snapshots.load(), ctx)
-            .or_else(|NoRegion| {
+            .or_else(|NoRegion { .. }| {
                 // A region that refuses one stream is there: without another one, it is asked again.
                 ctx.tried = if failure == Failure::Refused {
                     Tried::default()
@@ -314,7 +310,7 @@ impl EdgeProxy {
             Ok(_) => route::after(failure, &circumstances, || {
                 ctx.polled().is_some() || self.budget.withdraw()
             }),
-            Err(NoRegion) => route::after(failure, &circumstances, || true).without_region(),
+            Err(NoRegion { .. }) => route::after(failure, &circumstances, || true).without_region(),
         };
         match (next, elsewhere) {
             (route::Next::Elsewhere, Ok(decision)) => {
@@ -327,7 +323,7 @@ impl EdgeProxy {
                 ctx.stop = Some(why);
                 false
             }
-            (route::Next::Elsewhere, Err(NoRegion)) => false,
+            (route::Next::Elsewhere, Err(NoRegion { .. })) => false,
         }
     }
 
@@ -336,7 +332,11 @@ impl EdgeProxy {
         if let Some(endpoint) = ctx.endpoint()
             && self
                 .news
-                .try_send(Event::Served { endpoint, outcome })
+                .try_send(Event::Served {
+                    endpoint,
+                    outcome,
+                    target: ctx.identity.and_then(|i| i.target()),
+                })
                 .is_err()
         {
             self.metrics.request.news_lost.inc();

@@ -5,12 +5,19 @@
 //! answer; what it says is final. Ids that no edge made (a region was called directly, or has left the configuration)
 //! tell nothing: then the regions are asked in turn, as many as a call may visit.
 
+use std::time::Duration;
+
 use frontdoor_protocol::names::RegionTag;
 
 use super::rank::Draw;
 use super::{Decision, NoRegion, Reason, Tried, address};
 use crate::region::RegionIndex;
 use crate::table::{RegionView, Snapshot};
+
+/// A region that cannot be asked now is worth another try when its probes have had time to find another address.
+const NOBODY: NoRegion = NoRegion {
+    retry_after: Duration::from_secs(2),
+};
 
 /// The region to ask next for an answer whose id carries `tag`.
 ///
@@ -32,12 +39,13 @@ pub fn holder(
     let (index, view) = open
         .filter(|(_, view)| !view.endpoints.is_empty())
         .min_by_key(|(_, view)| std::cmp::Reverse(view.health))
-        .ok_or(NoRegion)?;
+        .ok_or(NOBODY)?;
     Ok(Decision {
         epoch: snapshot.epoch,
         region: RegionIndex(index),
-        address: address(view, Draw::new(seed)).ok_or(NoRegion)?,
+        address: address(view, Draw::new(seed)).ok_or(NOBODY)?,
         reason: Reason::Holder,
+        row: None,
     })
 }
 
@@ -98,7 +106,11 @@ mod tests {
     fn the_region_in_the_id_is_asked_and_no_other() {
         for (name, index) in [("us-east", 0), ("eu-west-1", 1), ("ap", 2)] {
             assert_eq!(check(Some(name), &[]), Some(index), "{name}: well or not");
-            assert_eq!(check(Some(name), &[index]), None, "{name}: its word is final");
+            assert_eq!(
+                check(Some(name), &[index]),
+                None,
+                "{name}: its word is final"
+            );
         }
     }
 
@@ -117,6 +129,6 @@ mod tests {
         let mut world = world();
         world.regions[2].endpoints.clear();
         let tag = Some(world.regions[2].tag);
-        assert_eq!(holder(&world, tag, &Tried::default(), 1), Err(NoRegion));
+        assert_eq!(holder(&world, tag, &Tried::default(), 1), Err(NOBODY));
     }
 }
