@@ -6,5 +6,6 @@ mod harness;
 mod identity;
 mod lifecycle;
 mod polls;
+mod names;
 mod protocols;
 mod streams;

@@ -34,3 +34,5 @@ pub mod envelope;
 pub mod attach;
 
 pub mod report;
+
+pub mod presence;
