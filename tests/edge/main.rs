@@ -5,7 +5,7 @@ mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
-mod polls;
 mod names;
+mod polls;
 mod protocols;
 mod streams;
