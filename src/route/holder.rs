@@ -75,6 +75,7 @@ mod tests {
                 health,
                 rtt: None,
                 tally: Arc::new(Tally::default()),
+                dropped: false,
             }],
             heard: None,
         }
