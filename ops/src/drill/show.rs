@@ -116,7 +116,7 @@ fn row(drill: Drill, runs: &[&Outcome]) -> Vec<String> {
     let worst = figures()
         .filter_map(|f| f.misrouted_share)
         .max_by(f64::total_cmp);
-    let misrouted = worst.map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    let misrouted = worst.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
     let replayed = figures().filter_map(|f| f.replayed).sum::<f64>();
     vec![
         drill.to_string(),

@@ -196,13 +196,13 @@ pub(super) fn address(url: &str) -> anyhow::Result<SocketAddr> {
     let host = uri
         .host()
         .with_context(|| format!("`{url}` names no host"))?;
-    let port = uri
-        .port_u16()
-        .unwrap_or(if uri.scheme_str() == Some("http") {
+    let port = uri.port_u16().unwrap_or_else(|| {
+        if uri.scheme_str() == Some("http") {
             80
         } else {
             443
-        });
+        }
+    });
     let all: Vec<SocketAddr> = (host.trim_matches(['[', ']']), port)
         .to_socket_addrs()
         .with_context(|| format!("{host} has no address"))?
