@@ -6,5 +6,6 @@ mod harness;
 mod identity;
 mod lifecycle;
 mod names;
+mod polls;
 mod protocols;
 mod streams;

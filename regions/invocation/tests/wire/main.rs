@@ -16,5 +16,6 @@ mod crowd;
 mod presence;
 mod queue;
 mod refusals;
+mod reports;
 mod stopping;
 mod streams;
