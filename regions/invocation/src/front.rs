@@ -21,11 +21,12 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::respond::{self, Refusal};
+use crate::workers::Workers;
 
 pub(crate) use listener::{Listener, Tokens};
 
@@ -37,10 +38,11 @@ pub(crate) struct Front {
     pub(crate) domain: String,
     pub(crate) attach_url: String,
     pub(crate) region: HeaderValue,
-    pub(crate) keys: Keys,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,
+    pub(crate) workers: Arc<Workers>,
     pub(crate) metrics: Arc<Metrics>,
 }
 

@@ -40,3 +40,5 @@ pub mod report;
 pub mod authority;
 
 pub mod revocation;
+
+pub mod presence;

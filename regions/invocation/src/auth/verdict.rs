@@ -87,7 +87,7 @@ pub(super) struct Entry {
 
 impl Caller {
     /// A caller of whom only a name is known.
-    pub(super) fn named(name: &Arc<str>) -> Self {
+    pub(crate) fn named(name: &Arc<str>) -> Self {
         Self {
             subject: Arc::clone(name),
             account: Arc::clone(name),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, SubscribeError, Subscriber};
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::watch;
 
@@ -145,10 +145,20 @@ impl Link {
         });
     }
 
+    /// The connection itself, for who listens.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Publishes a message of no importance to any call; gives up soon.
     pub(crate) async fn tell(&self, subject: String, payload: Vec<u8>) -> bool {
         let sent = self.client.publish(subject, payload.into());
         matches!(tokio::time::timeout(API, sent).await, Ok(Ok(())))
+    }
+
+    /// Hears what is said on a subject; the client keeps this over reconnects.
+    pub(crate) async fn hear(&self, subject: String) -> Result<Subscriber, SubscribeError> {
+        self.client.subscribe(subject).await
     }
 
     /// Sends what is buffered; gives up soon.
