@@ -31,17 +31,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::authority::file::Book;
+use self::authority::{Authority, Tasks};
+use self::cache::{Cache, Used};
+use self::counts::Counts;
+use self::revoked::Revoked;
+use self::verdict::Policy;
 use crate::config;
 
-use authority::file::Book;
-use authority::{Authority, Tasks};
-use cache::{Cache, Used};
-use counts::Counts;
-use revoked::Revoked;
-use verdict::Policy;
-
 pub(crate) use revocations::hear as hear_revocations;
-pub(crate) use verdict::{Caller, Denied, Verdict};
+pub(crate) use verdict::{Caller, Denied, Verdict, bearer};
 
 /// Who may call.
 pub(crate) struct Auth {
@@ -108,7 +107,7 @@ impl Auth {
     pub(crate) async fn judge(&self, call: &CallHead<'_>, target: Target) -> Verdict {
         let token = match call.authorization {
             None => return Err(Denied::Missing),
-            Some(value) => verdict::bearer(value.as_bytes()).ok_or(Denied::Malformed)?,
+            Some(value) => bearer(value.as_bytes()).ok_or(Denied::Malformed)?,
         };
         let hash = KeyHash(Sha256::digest(token).into());
         self.unless_revoked(&hash)?;

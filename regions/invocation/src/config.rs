@@ -39,7 +39,8 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 pub(crate) fn keys(path: &Path, others: &[Key]) -> Result<Vec<Key>, ConfigError> {
     let (file, text) = read(path)?;
     let keys = parse::<file::KeysFile, settings::Keys>(&file, &text).map_err(without_lines)?;
-    keys.besides(others).map_err(|rule| ConfigError::Rule { file, rule })
+    keys.besides(others)
+        .map_err(|rule| ConfigError::Rule { file, rule })
 }
 
 fn read(path: &Path) -> Result<(String, String), ConfigError> {

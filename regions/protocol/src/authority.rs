@@ -148,7 +148,13 @@ mod tests {
         );
         let told = Told::decode(br#"{"allow":true,"identity":"a","more":1}"#).expect("valid");
         assert!(told.allow && told.ttl_seconds.is_none() && told.versions.is_none());
-        for wrong in ["", "{}", "{\"allow\":1}", "[]", "{\"allow\":true,\"versions\":[\"x\"]}"] {
+        for wrong in [
+            "",
+            "{}",
+            "{\"allow\":1}",
+            "[]",
+            "{\"allow\":true,\"versions\":[\"x\"]}",
+        ] {
             assert_eq!(Told::decode(wrong.as_bytes()), None, "{wrong}");
         }
     }

@@ -45,10 +45,7 @@ mod tests {
         let revocation = Revocation {
             sha256: KeyHash([7; 32]),
         };
-        assert_eq!(
-            Revocation::decode(&revocation.encode()),
-            Some(revocation)
-        );
+        assert_eq!(Revocation::decode(&revocation.encode()), Some(revocation));
         let later = format!(r#"{{"sha256":"{}","why":"leaked"}}"#, revocation.sha256);
         assert_eq!(Revocation::decode(later.as_bytes()), Some(revocation));
         let long = format!("{later}{}", " ".repeat(SIZE_LIMIT));

@@ -17,8 +17,8 @@ use ipnet::IpNet;
 
 use super::file;
 
-pub use auth::{Auth, Authority, Key, Scope};
 pub(super) use auth::Keys;
+pub use auth::{Auth, Authority, Key, Scope};
 
 /// More waiting calls than this cannot be meant: the work queue of a version holds 100 000.
 const WAITING_MAX: usize = 100_000;

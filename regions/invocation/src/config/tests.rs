@@ -147,19 +147,27 @@ fn a_keys_file_is_checked_at_start_and_never_quoted() {
         (Some(""), ""),
         (Some(&*good), ""),
         (Some(&*twice), "key `keys[1].sha256`: is given twice"),
-        (Some(&*known), "key `keys[0].sha256`: is given in invocation"),
-        (Some("[[keys]]\nname = \"a\"\nkey = \"fdk_secret\"\n"), "line 3"),
+        (
+            Some(&*known),
+            "key `keys[0].sha256`: is given in invocation",
+        ),
+        (
+            Some("[[keys]]\nname = \"a\"\nkey = \"fdk_secret\"\n"),
+            "line 3",
+        ),
         (Some("keys = fdk_secret"), "line 1"),
     ] {
-        match keys {
-            Some(keys) => std::fs::write(folder.path().join("keys.toml"), keys).expect("written"),
-            None => {}
+        if let Some(keys) = keys {
+            std::fs::write(folder.path().join("keys.toml"), keys).expect("written");
         }
         match load(&path) {
             Ok(_) => assert_eq!(part, "", "{keys:?}"),
             Err(error) => {
                 let error = error.to_string();
-                assert!(!part.is_empty() && error.contains(part), "{keys:?}: {error}");
+                assert!(
+                    !part.is_empty() && error.contains(part),
+                    "{keys:?}: {error}"
+                );
                 assert!(!error.contains("secret"), "{error}");
             }
         }

@@ -104,7 +104,10 @@ impl Catalog {
         let may = |version: &&Arc<Version>| allowed.is_none_or(|ids| ids.contains(&version.id));
         let versions: Vec<&Arc<Version>> = versions.iter().filter(may).collect();
         match target.version {
-            Some(id) => versions.into_iter().find(|v| v.id == id).ok_or(Unknown::Version),
+            Some(id) => versions
+                .into_iter()
+                .find(|v| v.id == id)
+                .ok_or(Unknown::Version),
             None => {
                 let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
                 let index = usize::try_from(seed % count).unwrap_or_default();

@@ -52,11 +52,7 @@ struct Mark {
 impl Book {
     /// Reads the file, which the configuration has checked already. Should it have become wrong meanwhile, the keys of
     /// the configuration alone count until it is right.
-    pub(in crate::auth) fn open(
-        own: Vec<Key>,
-        file: Option<PathBuf>,
-        counts: Arc<Counts>,
-    ) -> Self {
+    pub(in crate::auth) fn open(own: Vec<Key>, file: Option<PathBuf>, counts: Arc<Counts>) -> Self {
         let book = Self {
             index: ArcSwap::from_pointee(Index::new(own.iter())),
             own,

@@ -125,7 +125,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn denied(code: u32, message: &str) -> Option<Denied> {
     match code {
         // UNKNOWN, with these words (percent-encoded on the wire).
-        2 if message.replace("%20", " ").contains("Cloud credits expired") => Some(Denied::Unpaid),
+        2 if message
+            .replace("%20", " ")
+            .contains("Cloud credits expired") =>
+        {
+            Some(Denied::Unpaid)
+        }
         // NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, UNAUTHENTICATED
         5 => Some(Denied::NoFunction),
         7 => Some(Denied::Forbidden),
@@ -156,10 +161,7 @@ fn allowed(body: &[u8]) -> Result<Verdict, Fault> {
         return Ok(Err(Denied::NoFunction));
     }
     let named = |name: &str| is_name(name).then(|| Arc::<str>::from(name));
-    let (subject, account) = (
-        named(&told.client_auth_subject),
-        named(&told.client_nca_id),
-    );
+    let (subject, account) = (named(&told.client_auth_subject), named(&told.client_nca_id));
     let (Some(subject), Some(account)) = (
         subject.clone().or_else(|| account.clone()),
         account.or(subject),

@@ -134,8 +134,8 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("valid");
             read(status, body.as_bytes(), &question)
         };
-        let verdict = |status, body| check(status, body).map(|answer| answer.verdict);
-        let yes = |body| verdict(200, body).expect("answer").expect("yes");
+        let verdict = |status, body: &str| check(status, body).map(|answer| answer.verdict);
+        let yes = |body: &str| check(200, body).expect("answer").verdict.expect("yes");
         assert_eq!(&*yes(r#"{"allow":true}"#).subject, "key abababab");
         let alice = yes(r#"{"allow":true,"identity":"alice"}"#);
         assert_eq!((&*alice.subject, &*alice.account), ("alice", "alice"));

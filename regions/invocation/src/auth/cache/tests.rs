@@ -16,7 +16,9 @@ const POLICY: Policy = Policy {
 fn question(n: u8) -> Question {
     Question {
         hash: KeyHash([n; 32]),
-        function: "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11".parse().expect("valid"),
+        function: "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
+            .parse()
+            .expect("valid"),
         version: None,
         call: None,
     }
@@ -29,7 +31,6 @@ fn yes() -> Verdict {
 fn answer(verdict: Verdict) -> Option<Answer> {
     Some(Answer { verdict, ttl: None })
 }
-
 
 #[tokio::test]
 async fn many_callers_ask_once() {
@@ -131,7 +132,7 @@ async fn three_thousand_keys_fit_twice() {
         for n in 0..3_000_u16 {
             let mut question = question(0);
             question.hash.0[..2].copy_from_slice(&n.to_be_bytes());
-            cache.verdict(&question, now, ask).await;
+            assert_eq!(cache.verdict(&question, now, ask).await.0, yes());
         }
     }
     assert_eq!(asked.get(), 3_000);

@@ -97,7 +97,13 @@ fn a_yes_names_the_caller_and_the_versions() {
     let good = told("a", "b", &[V]);
     let compressed = [&[1], &good[1..]].concat();
     let two = [&good[..], &good].concat();
-    for body in [&b""[..], b"\0\0", &good[..good.len() - 1], &compressed, &two] {
+    for body in [
+        &b""[..],
+        b"\0\0",
+        &good[..good.len() - 1],
+        &compressed,
+        &two,
+    ] {
         assert!(check(body).is_err(), "{body:?}");
     }
     assert!(check(&told("a\n", "", &[V])).is_err(), "nobody");
