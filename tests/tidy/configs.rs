@@ -36,12 +36,13 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     "http",
     "grpc",
     "keys_file",
     "expires",
     "servers",
+    "state_file",
     "credentials_file",
     "user",
     "password",

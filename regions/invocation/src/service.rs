@@ -141,12 +141,13 @@ impl Background {
             front.dispatch.region.clone(),
             stop(),
         ));
-        tasks.spawn(report::publish(
-            dispatch(),
-            Arc::clone(&front.desk),
-            Arc::clone(&front.phases),
-            stop(),
-        ));
+        let speaker = report::Speaker {
+            dispatch: dispatch(),
+            desk: Arc::clone(&front.desk),
+            phases: Arc::clone(&front.phases),
+            workers: Arc::clone(&front.workers),
+        };
+        tasks.spawn(speaker.publish(stop()));
         tasks.spawn(admin::serve(admin, Arc::clone(front), registry, stop()));
     }
 }

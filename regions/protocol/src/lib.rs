@@ -29,6 +29,8 @@ pub mod problem;
 
 pub mod target;
 
+pub mod errand;
+
 pub mod subject;
 
 pub mod envelope;
