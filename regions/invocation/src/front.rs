@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -41,7 +41,7 @@ pub(crate) struct Front {
     pub(crate) region: HeaderValue,
     /// How long a call waits for a NATS that is away.
     pub(crate) outage: Duration,
-    pub(crate) keys: Keys,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,
