@@ -9,44 +9,7 @@ mod deadline;
 mod pool;
 mod warm;
 
-use std::time::Duration;
-
 pub use self::connection::Lease;
 pub use self::deadline::left;
 pub use self::pool::{Cause, DialError, Pool};
 pub use self::warm::keep_warm;
-
-/// How to speak with regions; `config` fills it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// For a connection to a region; more than any round trip, less than a caller's patience.
-    pub connect: Duration,
-    /// How often a connection in use is asked whether its peer lives.
-    pub ping_interval: Duration,
-    /// A peer that sends nothing for so long after the question is suspect: calls that may move go elsewhere.
-    pub ping_timeout: Duration,
-    /// And after so long its connection is closed, with what is still on it.
-    pub dead_after: Duration,
-    /// The most calls on one connection, if the region allows so many.
-    pub streams: usize,
-    /// The most connections to one endpoint.
-    pub connections: usize,
-    /// What a region may take longer than the caller's patience to say so itself.
-    pub grace: Duration,
-}
-
-// === impl UpstreamSettings ===
-
-impl Default for UpstreamSettings {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(1),
-            ping_interval: Duration::from_millis(500),
-            ping_timeout: Duration::from_secs(1),
-            dead_after: Duration::from_secs(5),
-            streams: 512,
-            connections: 64,
-            grace: Duration::from_secs(2),
-        }
-    }
-}

@@ -77,7 +77,9 @@ impl Exchange {
     ) -> Result<Self, h2::Error> {
         let kept = replay.chunks().map(<[Bytes]>::to_vec).unwrap_or_default();
         let bodiless = kept.is_empty() && session.is_body_done();
-        let (answer, stream) = lease.send(request, bodiless)?;
+        let (answer, stream) = lease
+            .send(request, bodiless)
+            .inspect_err(|_| lease.retire())?;
         let upload = Upload {
             stream: (!bodiless).then_some(stream),
             kept: kept.into_iter(),
@@ -163,19 +165,7 @@ impl Upload {
         replay: &mut Replay,
     ) -> Result<(), Broken> {
         if self.done {
-            // Reading on is how a caller's leave is noticed; a body that the region does not want is not read.
-            let error = match session {
-                ServerSession::H2(session) => match session.idle().await {
-                    Ok(reason) => gone(reason),
-                    Err(error) => error,
-                },
-                _ if session.is_body_done() => match session.read_body_or_idle(true).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => error,
-                },
-                _ => return std::future::pending().await,
-            };
-            return Err(Broken::Caller(error));
+            return Err(Broken::Caller(leave(session).await));
         }
         if !self.pending.is_empty() || self.last {
             return self.send(session).await;
@@ -234,6 +224,20 @@ impl Upload {
     }
 }
 
+/// Returns when the caller leaves. What the region does not want of a body is not read.
+async fn leave(session: &mut ServerSession) -> Box<Error> {
+    if let ServerSession::H2(session) = session {
+        return session.idle().await.map_or_else(|error| error, gone);
+    }
+    if !session.is_body_done() {
+        return std::future::pending().await;
+    }
+    match session.read_body_or_idle(true).await {
+        Err(error) => error,
+        Ok(_) => std::future::pending().await,
+    }
+}
+
 async fn piece(body: &mut RecvStream) -> Result<Piece, h2::Error> {
     match body.data().await {
         Some(data) => data.map(Piece::Data),
@@ -241,7 +245,7 @@ async fn piece(body: &mut RecvStream) -> Result<Piece, h2::Error> {
     }
 }
 
-fn gone(reason: h2::Reason) -> Box<Error> {
+pub(super) fn gone(reason: h2::Reason) -> Box<Error> {
     Error::because(
         pingora_core::ErrorType::H2Error,
         "the caller reset its stream",

@@ -8,16 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use crate::config::ReplaySettings;
 use crate::metrics::Metrics;
-
-/// How much may be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplaySettings {
-    /// Of one call's body.
-    pub per_call: usize,
-    /// Of all bodies together.
-    pub total: usize,
-}
 
 /// Counts what all calls keep.
 pub struct ReplayBudget {
@@ -47,17 +39,6 @@ enum State {
 const PER_CHUNK: usize = 64;
 /// Below this a chunk is copied: it would otherwise keep the whole buffer alive that it was read into.
 const TINY: usize = 1024;
-
-// === impl ReplaySettings ===
-
-impl Default for ReplaySettings {
-    fn default() -> Self {
-        Self {
-            per_call: 1 << 20,
-            total: 256 << 20,
-        }
-    }
-}
 
 // === impl ReplayBudget ===
 
@@ -225,6 +206,9 @@ mod tests {
         let budget = budget(1 << 20, 1 << 30);
         let mut replay = Replay::new(&budget);
         (0..1 << 20).for_each(|_| replay.keep(&Bytes::from_static(b"x")));
-        assert!(replay.was_let_go(), "a million one-byte pieces are not kept");
+        assert!(
+            replay.was_let_go(),
+            "a million one-byte pieces are not kept"
+        );
     }
 }

@@ -37,7 +37,7 @@ const OF_THE_CONNECTION: [&str; 9] = [
 ];
 
 /// What the edge says about a call to its region.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Passing<'a> {
     /// The call's id.
     pub id: RequestId,
@@ -80,7 +80,9 @@ pub fn to_region(
             || SPOOFABLE.contains(&name.as_str())
             || name.as_str().starts_with(headers::OUR_PREFIX)
             || (name == http::header::TE && value != "trailers")
-            || nominated.iter().any(|n| n.eq_ignore_ascii_case(name.as_str()));
+            || nominated
+                .iter()
+                .any(|n| n.eq_ignore_ascii_case(name.as_str()));
         if !stays {
             travelling.append(name, value.clone());
         }

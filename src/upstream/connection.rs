@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::UpstreamSettings;
+use crate::config::UpstreamSettings;
 
 /// What one answer may have on its way: 1 MiB fills a path of 80 ms with 13 MB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -196,7 +196,10 @@ impl Lease {
 
     /// Takes the connection out of use: the peer wants no more calls on it.
     pub fn retire(&self) {
-        self.connection.shared.retired.store(true, Ordering::Relaxed);
+        self.connection
+            .shared
+            .retired
+            .store(true, Ordering::Relaxed);
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::UpstreamSettings;
 use super::connection::{Connection, Ended, Lease};
+use crate::config::UpstreamSettings;
 use crate::metrics::Metrics;
 use crate::region::Endpoint;
 
@@ -82,6 +82,12 @@ impl Pool {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// How connections are made and watched.
+    #[must_use]
+    pub const fn settings(&self) -> &UpstreamSettings {
+        &self.settings
     }
 
     /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
