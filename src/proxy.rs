@@ -118,7 +118,12 @@ impl EdgeProxy {
             return self.fail(session, ctx, Problematic::Engine(405)).await;
         }
         match identity::read(&facts(session.req_header()), &self.domain) {
-            Ok(identity) => ctx.identity = Some(identity),
+            Ok(identity) => {
+                if let Some(polled) = identity.polled() {
+                    ctx.id = polled;
+                }
+                ctx.identity = Some(identity);
+            }
             Err(refusal) => {
                 return self.fail(session, ctx, Problematic::Refused(refusal)).await;
             }
@@ -164,7 +169,7 @@ impl EdgeProxy {
         let head = session.req_header();
         let record = Record {
             id: ctx.id,
-            target: ctx.identity.map(|i| i.target),
+            target: ctx.identity.and_then(|i| i.target()),
             method: head.method.as_str(),
             path: head.uri.path(),
             protocol: if session.is_http2() { "h2" } else { "http/1" },
@@ -218,6 +223,7 @@ fn facts(head: &http::request::Parts) -> Facts<'_> {
     Facts {
         authority: authority(head),
         method: &head.method,
+        path: head.uri.path(),
         function: bytes(headers::FUNCTION_ID),
         version: bytes(headers::FUNCTION_VERSION_ID),
         authorization: bytes(http::header::AUTHORIZATION),

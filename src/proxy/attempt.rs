@@ -90,7 +90,9 @@ impl EdgeProxy {
             Some(decision) => decision,
             None => self.decide(&snapshot, ctx)?,
         };
-        if let Some(view) = snapshot.regions.get(decision.region.0) {
+        if let Some(view) = snapshot.regions.get(decision.region.0)
+            && ctx.polled().is_none()
+        {
             ctx.id = ctx.id.with_tag(view.tag);
         }
         let flight = snapshot.depart(decision.region, decision.address, decision.row);
@@ -279,7 +281,10 @@ impl EdgeProxy {
             elsewhere = self.decide(&snapshot, ctx);
         }
         let next = match elsewhere {
-            Ok(_) => route::after(failure, &circumstances, || self.budget.withdraw()),
+            // Asking who holds an answer is no work that is done again.
+            Ok(_) => route::after(failure, &circumstances, || {
+                ctx.polled().is_some() || self.budget.withdraw()
+            }),
             Err(_) => route::after(failure, &circumstances, || true).without_region(),
         };
         match (next, elsewhere) {
@@ -300,6 +305,9 @@ impl EdgeProxy {
     }
 
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
+        if let Some(polled) = ctx.polled() {
+            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
+        }
         route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
     }
 
@@ -318,7 +326,7 @@ impl EdgeProxy {
                 .try_send(Event::Served {
                     endpoint,
                     outcome,
-                    target: ctx.identity.map(|i| i.target),
+                    target: ctx.identity.and_then(|i| i.target()),
                 })
                 .is_err()
         {
