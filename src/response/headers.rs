@@ -1,6 +1,6 @@
 //! Which headers travel between caller and region, and which are ours to set.
 //!
-//! Hop-by-hop headers are the engine's; this file is about names with a meaning: the call's id, the time left, who called
+//! Headers of one connection stay there (RFC 9110 §7.6.1); others have a meaning: the call's id, the time left, who called
 //! from where, and everything that starts with `frontdoor-`, which nobody but us may say.
 
 use std::net::IpAddr;
