@@ -15,5 +15,6 @@ mod claims;
 mod crowd;
 mod presence;
 mod refusals;
+mod reports;
 mod stopping;
 mod streams;
