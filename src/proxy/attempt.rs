@@ -16,7 +16,7 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Decision, Failure, NoRegion, Tried, Why};
+use crate::route::{self, Decision, Failure, NoRegion, Reason, Tried, Why};
 use crate::table::{Event, ServedOutcome, Snapshot};
 use crate::upstream::{DialError, Lease};
 
@@ -116,7 +116,8 @@ impl EdgeProxy {
         loop {
             let lease = self.lease(session, ctx, endpoint).await?;
             let reused = lease.reused;
-            let request = to_region(session, ctx).map_err(|_| Trouble::Unsendable)?;
+            let movable = self.is_movable(ctx);
+            let request = to_region(session, ctx, movable).map_err(|_| Trouble::Unsendable)?;
             let again = match Exchange::open(lease, request, session, replay) {
                 Err(_) => Trouble::NeverSent,
                 Ok(mut exchange) => match self.head(&mut exchange, session, ctx, replay).await {
@@ -304,6 +305,13 @@ impl EdgeProxy {
         ctx.stop = Some(why);
     }
 
+    /// Whether a well region would be left for the call if the one it goes to declined it.
+    fn is_movable(&self, ctx: &Context) -> bool {
+        let another = self.decide(&self.snapshots.load(), ctx);
+        ctx.attempts <= self.policy.moves
+            && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
+    }
+
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
         if let Some(polled) = ctx.polled() {
             return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
@@ -343,7 +351,11 @@ fn answered(ctx: &Context) -> Outcome {
     }
 }
 
-fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>, http::Error> {
+fn to_region(
+    session: &ServerSession,
+    ctx: &Context,
+    movable: bool,
+) -> Result<http::Request<()>, http::Error> {
     let head = session.req_header();
     let passing = Passing {
         id: ctx.id,
@@ -354,6 +366,7 @@ fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>
             .map(std::net::SocketAddr::ip),
         tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
         authority: authority(head),
+        movable,
         scheme: http::uri::Scheme::HTTP,
     };
     response::to_region(head, passing)

@@ -23,6 +23,7 @@ use crate::attach::desk::{Arrival, Call, Place};
 use crate::attach::{HeadFault, Relay, read_head};
 use crate::auth::{CallHead, Caller, Denied};
 use crate::dispatch::{Unknown, Version};
+use crate::drain::Crew;
 use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome, Refusal, Stamp};
@@ -102,7 +103,13 @@ impl Front {
             outage,
         };
         let deadline_unix_ms = item::unix_ms(now + patience);
-        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
+        let arrival = wait.worker(stamp.id, deadline_unix_ms, work).await;
+        let mut arrival = arrival.map_err(|refusal| match refusal {
+            Refusal::QueueFull { .. } => Refusal::QueueFull {
+                retry: self.retry_after(call.version()),
+            },
+            other => other,
+        })?;
         let read = read_head(&mut arrival.stream);
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
@@ -112,6 +119,15 @@ impl Front {
         let took = began.elapsed().as_secs_f64();
         self.metrics.first_byte.observe(took);
         Ok(self.relay(stamp, &request.head.method, head, first, arrival, call))
+    }
+
+    /// When the queue of a version will have been worked off.
+    fn retry_after(&self, version: &Version) -> u64 {
+        let crew = self.workers.seen(version.id).map(|seen| Crew {
+            slots: seen.slots,
+            service: seen.service,
+        });
+        self.desk.retry_after(version, crew)
     }
 
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
@@ -130,7 +146,9 @@ impl Front {
             Unknown::Function => Refusal::UnknownFunction,
             Unknown::Version => Refusal::UnknownVersion,
         })?;
-        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
+        let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
+            retry: self.retry_after(version),
+        })?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
