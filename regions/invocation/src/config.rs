@@ -10,7 +10,9 @@ use std::path::Path;
 
 use frontdoor_protocol::config::{ConfigError, parse};
 
-pub use settings::{Function, Key, Limits, Nats, NatsAuth, Scope, Settings, Stop, Workers};
+pub use settings::{
+    Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Workers,
+};
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.
 ///

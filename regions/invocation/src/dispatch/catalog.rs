@@ -18,6 +18,8 @@ use crate::pending::Manners;
 pub(crate) struct Version {
     pub(crate) function: FunctionId,
     pub(crate) id: VersionId,
+    /// Where calls through the API go.
+    pub(crate) path: String,
     /// Its work queue.
     pub(crate) stream: String,
     /// The consumer its workers share.
@@ -52,6 +54,7 @@ impl Version {
         Self {
             function: function.id,
             id,
+            path: function.invocation_path.clone(),
             stream: subject::work_stream(region, id),
             consumer: subject::work_consumer(region, id),
             cancel: subject::cancel(id),
@@ -92,16 +95,16 @@ impl Catalog {
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
     }
 
-    /// The version a call gets: the one it names, or any, evenly by `seed`.
-    pub(crate) fn pick(&self, target: &Target, seed: u64) -> Result<&Arc<Version>, Unknown> {
+    /// The versions a call may get: the one it names, or all; at least one.
+    pub(crate) fn candidates(&self, target: &Target) -> Result<&[Arc<Version>], Unknown> {
         let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
         match target.version {
-            Some(id) => versions.iter().find(|v| v.id == id).ok_or(Unknown::Version),
-            None => {
-                let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
-                let index = usize::try_from(seed % count).unwrap_or_default();
-                versions.get(index).ok_or(Unknown::Version)
-            }
+            Some(id) => versions
+                .iter()
+                .find(|v| v.id == id)
+                .map(std::slice::from_ref)
+                .ok_or(Unknown::Version),
+            None => Ok(versions),
         }
     }
 
@@ -132,6 +135,7 @@ mod tests {
             name: "echo".into(),
             versions: vec![A.parse().expect("valid"), B.parse().expect("valid")],
             workers,
+            invocation_path: "/".into(),
         };
         Catalog::new(&"us-east".parse().expect("valid"), &[function])
     }
@@ -149,20 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_named_or_drawn() {
+    fn a_version_is_named_or_all_may_be_drawn() {
         let catalog = catalog(Workers::Claiming);
-        let check = |function: &str, version: Option<&str>, seed| {
+        let check = |function: &str, version: Option<&str>| {
             let target = Target {
                 function: function.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
-            catalog.pick(&target, seed).map(|v| v.id.to_string())
+            let candidates = catalog.candidates(&target)?;
+            Ok(candidates.iter().map(|v| v.id.to_string()).collect())
         };
-        assert_eq!(check(F, None, 0).as_deref(), Ok(A));
-        assert_eq!(check(F, None, 7).as_deref(), Ok(B));
-        assert_eq!(check(F, Some(B), 0).as_deref(), Ok(B));
-        assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
-        assert_eq!(check(A, None, 0), Err(Unknown::Function));
+        let these = |ids: &[&str]| Ok(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+        assert_eq!(check(F, None), these(&[A, B]));
+        assert_eq!(check(F, Some(B)), these(&[B]));
+        assert_eq!(check(F, Some(F)), Err(Unknown::Version));
+        assert_eq!(check(A, None), Err(Unknown::Function));
         assert_eq!(catalog.reported().len(), 2);
     }
 }
