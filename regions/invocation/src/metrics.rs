@@ -133,7 +133,10 @@ impl Metrics {
                 "Work item sent to stream's ack",
                 &PUBLISH_BUCKETS,
             )?,
-            held: gauge("held_calls", "Calls put aside for their callers to come back")?,
+            held: gauge(
+                "held_calls",
+                "Calls put aside for their callers to come back",
+            )?,
             queued: gauge("queued_calls", "Calls accepted and not claimed")?,
             running: gauge("running_calls", "Calls claimed and not finished")?,
             workers: gauge("workers", "Workers heard lately that take calls")?,

@@ -128,12 +128,13 @@ impl Background {
         tasks.spawn(dispatch().follow_link(stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
-        tasks.spawn(report::publish(
-            dispatch(),
-            Arc::clone(&front.desk),
-            Arc::clone(&front.phases),
-            stop(),
-        ));
+        let speaker = report::Speaker {
+            dispatch: dispatch(),
+            desk: Arc::clone(&front.desk),
+            phases: Arc::clone(&front.phases),
+            workers: Arc::clone(&front.workers),
+        };
+        tasks.spawn(speaker.publish(stop()));
         tasks.spawn(admin::serve(admin, Arc::clone(front), registry, stop()));
     }
 }

@@ -181,19 +181,16 @@ impl Handler {
         Ok(Reply::AsItIs(response))
     }
 
-    async fn answer(
-        &self,
-        item: Item,
-        upload: Upload,
-        answer: Result<Reply, Failure>,
-    ) -> Ended {
+    async fn answer(&self, item: Item, upload: Upload, answer: Result<Reply, Failure>) -> Ended {
         let result = match answer {
             Ok(Reply::Made(head, body)) => answer::whole(&head, body, upload)
                 .await
                 .map(|tail| (Outcome::Answered, Some(tail))),
-            Ok(Reply::AsItIs(response)) => answer::relay(response, upload, &self.metrics.answer_bytes)
-                .await
-                .map(|tail| (Outcome::Answered, Some(tail))),
+            Ok(Reply::AsItIs(response)) => {
+                answer::relay(response, upload, &self.metrics.answer_bytes)
+                    .await
+                    .map(|tail| (Outcome::Answered, Some(tail)))
+            }
             Err(failure) => {
                 tracing::warn!(id = %item.id, reason = failure.detail(), "container failed");
                 let outcome = failure.outcome();

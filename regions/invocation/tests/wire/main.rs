@@ -16,5 +16,6 @@ mod crowd;
 mod polls;
 mod presence;
 mod refusals;
+mod reports;
 mod stopping;
 mod streams;

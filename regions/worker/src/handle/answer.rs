@@ -130,10 +130,7 @@ pub(super) fn checked(mut response: Response<Incoming>) -> Result<Response<Incom
 }
 
 /// How long the whole stream will be, if the container said so: services of NVIDIA's pass it on.
-pub(super) fn stream_length(
-    method: &Method,
-    answer: &Result<Reply, Failure>,
-) -> Option<u64> {
+pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) -> Option<u64> {
     let response = match answer.as_ref().ok()? {
         Reply::AsItIs(response) => response,
         Reply::Made(head, body) => return Some((head.encode().len() + body.len()) as u64),

@@ -29,13 +29,16 @@ struct Triton {
 /// Whether a call wants its errors translated: it came through the API and reads no event stream.
 pub(super) fn wanted(request: &HeaderMap) -> bool {
     let stream = |value: &HeaderValue| value == "text/event-stream";
-    !request.contains_key(DISABLE_COMPATIBILITY)
-        && !request.get(header::ACCEPT).is_some_and(stream)
+    !request.contains_key(DISABLE_COMPATIBILITY) && !request.get(header::ACCEPT).is_some_and(stream)
 }
 
 /// Whether an answer is an error that is to be translated.
 pub(super) fn translates(answer: &Response<Incoming>) -> bool {
-    let own = |value: &HeaderValue| value.as_bytes().starts_with(problem::CONTENT_TYPE.as_bytes());
+    let own = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .starts_with(problem::CONTENT_TYPE.as_bytes())
+    };
     let status = answer.status();
     (status.is_client_error() || status.is_server_error())
         && !answer.headers().get(header::CONTENT_TYPE).is_some_and(own)
@@ -52,7 +55,11 @@ pub(super) async fn translate(answer: Response<Incoming>) -> (ResponseHead, Byte
     let problem = problem_of(head.status, &body);
     let mut headers = head.headers;
     // They speak of the body that is gone.
-    for gone in [header::CONTENT_ENCODING, header::ETAG, header::LAST_MODIFIED] {
+    for gone in [
+        header::CONTENT_ENCODING,
+        header::ETAG,
+        header::LAST_MODIFIED,
+    ] {
         headers.remove(gone);
     }
     let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
@@ -94,7 +101,10 @@ mod tests {
         };
         assert!(check(&[]) && check(&[("accept", "application/json")]));
         assert!(!check(&[("accept", "text/event-stream")]));
-        assert!(!check(&[("nvcf-feature-disable-worker-compatibility", "true")]));
+        assert!(!check(&[(
+            "nvcf-feature-disable-worker-compatibility",
+            "true"
+        )]));
     }
 
     #[test]
