@@ -107,17 +107,22 @@ impl Catalog {
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
     }
 
-    /// The versions a call may get: the one it names, or all; at least one.
-    pub(crate) fn candidates(&self, target: &Target) -> Result<&[Arc<Version>], Unknown> {
+    /// The versions a call may get: the one it names, or all, but only those `allowed`, if not all are; at least one.
+    pub(crate) fn candidates(
+        &self,
+        target: &Target,
+        allowed: Option<&[VersionId]>,
+    ) -> Result<Vec<&Arc<Version>>, Unknown> {
         let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
-        match target.version {
-            Some(id) => versions
-                .iter()
-                .find(|v| v.id == id)
-                .map(std::slice::from_ref)
-                .ok_or(Unknown::Version),
-            None => Ok(versions),
+        let may = |version: &&Arc<Version>| {
+            target.version.is_none_or(|id| id == version.id)
+                && allowed.is_none_or(|ids| ids.contains(&version.id))
+        };
+        let versions: Vec<_> = versions.iter().filter(may).collect();
+        if versions.is_empty() {
+            return Err(Unknown::Version);
         }
+        Ok(versions)
     }
 
     /// All of them.
@@ -165,7 +170,7 @@ mod tests {
                 function: function.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
-            let candidates = catalog.candidates(&target)?;
+            let candidates = catalog.candidates(&target, None)?;
             Ok(candidates.iter().map(|v| v.id.to_string()).collect())
         };
         let these = |ids: &[&str]| Ok(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
@@ -174,5 +179,18 @@ mod tests {
         assert_eq!(check(F, Some(F)), Err(Unknown::Version));
         assert_eq!(check(A, None), Err(Unknown::Function));
         assert_eq!(catalog.versions().count(), 2);
+        let check = |allowed: &[&str], version: Option<&str>| {
+            let target = Target {
+                function: F.parse().expect("valid"),
+                version: version.map(|v| v.parse().expect("valid")),
+            };
+            let allowed: Vec<VersionId> =
+                allowed.iter().map(|v| v.parse().expect("valid")).collect();
+            let candidates = catalog.candidates(&target, Some(&allowed))?;
+            Ok(candidates.iter().map(|v| v.id.to_string()).collect())
+        };
+        assert_eq!(check(&[B], None), these(&[B]));
+        assert_eq!(check(&[B], Some(A)), Err(Unknown::Version));
+        assert_eq!(check(&[F], None), Err(Unknown::Version));
     }
 }

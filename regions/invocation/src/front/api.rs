@@ -26,7 +26,7 @@ use super::wrap::{self, Unwrapped};
 use super::{Front, Peer};
 use crate::attach::Rest;
 use crate::attach::body::Body;
-use crate::auth::Denied;
+use crate::auth::{CallHead, Denied};
 use crate::respond::{self, Refusal, Stamp};
 
 /// The most that may be wrapped (NVCF: 2 MiB).
@@ -79,7 +79,7 @@ impl Front {
         if request.head.headers.contains_key(INPUT_ASSETS) {
             return Err(Refusal::Assets);
         }
-        let accepted = self.accept(peer, &request, target)?;
+        let accepted = self.accept(peer, &request, target).await?;
         let mut window = accepted.patience;
         let (intake, unwrapped) = match wrapping {
             Wrapping::None => (take_in(body, began + window, window).await?, None),
@@ -91,6 +91,10 @@ impl Front {
             }
         };
         let life = window + self.held.keep;
+        let called = Target {
+            version: Some(accepted.version.id),
+            ..target
+        };
         let form = Form::Api {
             path: &accepted.version.path,
             life,
@@ -106,7 +110,7 @@ impl Front {
             life,
         };
         let call = self.seat(stamp.id, method, accepted, work, intake, times);
-        let parcel = self.held.begin(self, target.function, call);
+        let parcel = self.held.begin(self, called, call);
         match parcel.ask(began + window).await {
             Ok(taken) => deliver(stamp, taken, wrapping).await,
             Err(NotYet::Later) if ended.is_none_or(|ended| ended.is_over()) => {
@@ -131,16 +135,19 @@ impl Front {
         let began = Instant::now();
         let given = request.headers();
         let window = item::patience(given, peer.trusted).map_err(Refusal::Poll)?;
-        let key = given.get(AUTHORIZATION);
+        let call = CallHead {
+            authorization: given.get(AUTHORIZATION),
+            method: request.method(),
+            host: super::authority(request),
+            path: request.uri().path(),
+        };
         let Some(parcel) = self.held.find(stamp.id) else {
-            return Err(match key {
+            return Err(match call.authorization {
                 Some(_) => Refusal::NotHeld,
                 None => Refusal::Denied(Denied::Missing),
             });
         };
-        self.keys
-            .judge(key, parcel.function)
-            .map_err(Refusal::Denied)?;
+        self.caller(&call, parcel.target, Some(&window)).await?;
         match parcel.ask(began + window).await {
             Ok(taken) => deliver(stamp, taken, wrapping).await,
             Err(NotYet::Later) => Ok(in_progress(stamp, wrapping)),

@@ -10,7 +10,8 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use frontdoor_protocol::names::{FunctionId, RequestId};
+use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::target::Target;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -45,7 +46,7 @@ pub(crate) struct Held {
 #[derive(Clone)]
 pub(super) struct Parcel {
     /// Whose answer it is: who asks must be allowed to call that.
-    pub(super) function: FunctionId,
+    pub(super) target: Target,
     questions: mpsc::Sender<Question>,
 }
 
@@ -74,7 +75,7 @@ impl Held {
     }
 
     /// Runs a call in a task of its own.
-    pub(super) fn begin(&self, front: &Arc<Front>, function: FunctionId, call: Seated) -> Parcel {
+    pub(super) fn begin(&self, front: &Arc<Front>, target: Target, call: Seated) -> Parcel {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let id = call.id;
         let front = Arc::clone(front);
@@ -82,10 +83,7 @@ impl Held {
             carry(&front, call, asked).await;
             front.held.forget(id);
         });
-        Parcel {
-            function,
-            questions,
-        }
+        Parcel { target, questions }
     }
 
     /// Puts a call aside, to be asked for by its id; `false` if there is one of that id.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
 use frontdoor_protocol::headers::{self, Execution};
-use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::target::Target;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response};
@@ -24,6 +24,7 @@ use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
 use crate::attach::{HeadFault, Relay, read_head};
+use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
 use crate::metrics::Metrics;
@@ -33,7 +34,7 @@ use crate::respond::{self, Outcome, Refusal, Stamp};
 /// A call that may wait here.
 pub(super) struct Accepted {
     /// Who calls.
-    pub(super) caller: Arc<str>,
+    pub(super) caller: Caller,
     /// How long they wait.
     pub(super) patience: Duration,
     pub(super) version: Arc<Version>,
@@ -96,7 +97,7 @@ impl Front {
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
         let (request, body) = split(request);
-        let accepted = self.accept(peer, &request, target)?;
+        let accepted = self.accept(peer, &request, target).await?;
         let patience = accepted.patience;
         let region = &self.dispatch.region;
         let work = item::work(
@@ -191,19 +192,22 @@ impl Front {
     }
 
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
-    pub(super) fn accept(
+    pub(super) async fn accept(
         &self,
         peer: Peer,
         request: &Facts,
         target: Target,
     ) -> Result<Accepted, Refusal> {
-        let headers = &request.head.headers;
-        let caller = self
-            .keys
-            .judge(headers.get(AUTHORIZATION), target.function)
-            .map_err(Refusal::Denied)?;
-        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
-        let version = self.version(&target)?;
+        let patience = item::patience(&request.head.headers, peer.trusted);
+        let call = CallHead {
+            authorization: request.head.headers.get(AUTHORIZATION),
+            method: &request.head.method,
+            host: &request.authority,
+            path: request.head.uri.path(),
+        };
+        let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
+        let patience = patience.map_err(Refusal::Poll)?;
+        let version = self.version(&target, caller.versions.as_deref())?;
         let place = self.desk.admit().ok_or(Refusal::Crowded)?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
@@ -221,22 +225,41 @@ impl Front {
     }
 
     /// The version that a call gets: the one it names, or one whose workers have room.
-    fn version(&self, target: &Target) -> Result<&Arc<Version>, Refusal> {
-        let versions = self.dispatch.catalog.candidates(target);
+    fn version(
+        &self,
+        target: &Target,
+        allowed: Option<&[VersionId]>,
+    ) -> Result<&Arc<Version>, Refusal> {
+        let versions = self.dispatch.catalog.candidates(target, allowed);
         let versions = versions.map_err(|unknown| match unknown {
             Unknown::Function => Refusal::UnknownFunction,
             Unknown::Version => Refusal::UnknownVersion,
         })?;
-        if let [only] = versions {
+        if let [only] = versions[..] {
             return Ok(only);
         }
-        let known = |version: &Arc<Version>| Candidate {
+        let known = |version: &&Arc<Version>| Candidate {
             standing: self.workers.seen(version.id),
             manners: version.manners(),
         };
         let candidates: Vec<Candidate> = versions.iter().map(known).collect();
         let chosen = choice::choose(&candidates, rand::random());
-        versions.get(chosen).ok_or(Refusal::UnknownVersion)
+        versions.get(chosen).copied().ok_or(Refusal::UnknownVersion)
+    }
+
+    /// Who calls. Waits for an authority no longer than the caller waits.
+    pub(super) async fn caller(
+        &self,
+        call: &CallHead<'_>,
+        target: Target,
+        patience: Option<&Duration>,
+    ) -> Result<Caller, Refusal> {
+        let judged = self.auth.judge(call, target);
+        let patience = patience.copied().unwrap_or(Duration::MAX);
+        tokio::time::timeout(patience, judged)
+            .await
+            .unwrap_or(Err(Denied::Unsure))
+            .map_err(Refusal::Denied)
     }
 
     /// What every answer to this request carries. Only an edge may have named the call already.
