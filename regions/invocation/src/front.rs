@@ -13,6 +13,7 @@ mod wait;
 mod wrap;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::errand::{self, Asked, Errand};
@@ -43,6 +44,8 @@ pub(crate) struct Front {
     pub(crate) domain: String,
     pub(crate) attach_url: String,
     pub(crate) region: HeaderValue,
+    /// How long a call waits for a NATS that is away.
+    pub(crate) outage: Duration,
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,

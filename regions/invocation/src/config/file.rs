@@ -34,6 +34,9 @@ const AUTHORITY_CONNECT: Span = Span(Duration::from_secs(1));
 /// For one whole question. Short: meanwhile the caller's time runs, and another region may know.
 const AUTHORITY_TIMEOUT: Span = Span(Duration::from_secs(2));
 
+/// A nats-server that restarts, or a stream that elects a leader, is back within this.
+const OUTAGE: Span = Span(Duration::from_secs(2));
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -74,6 +77,8 @@ pub(super) struct Nats {
     pub(super) credentials_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    #[serde(default = "outage")]
+    pub(super) patience: Span,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,6 +170,10 @@ const fn authority_connect() -> Span {
 
 const fn authority_timeout() -> Span {
     AUTHORITY_TIMEOUT
+}
+
+const fn outage() -> Span {
+    OUTAGE
 }
 
 impl Default for Limits {

@@ -37,6 +37,8 @@ pub(super) struct Accepted {
     pub(super) caller: Caller,
     /// How long they wait.
     pub(super) patience: Duration,
+    /// How much of that a NATS that is away may take.
+    outage: Duration,
     pub(super) version: Arc<Version>,
     place: Place,
 }
@@ -57,6 +59,7 @@ pub(super) struct Seated {
     arrival: oneshot::Receiver<Arrival>,
     work: WorkerInvokeFunctionRequest,
     times: Times,
+    outage: Duration,
 }
 
 /// The answer of a container, its head read.
@@ -130,7 +133,12 @@ impl Front {
         intake: Intake,
         times: Times,
     ) -> Seated {
-        let Accepted { place, version, .. } = accepted;
+        let Accepted {
+            place,
+            version,
+            outage,
+            ..
+        } = accepted;
         let (call, arrival) = place.seat(id, version, intake.rest);
         work.request_body = Some(intake.inline);
         work.stateless_config = Some(item::attach(
@@ -145,6 +153,7 @@ impl Front {
             arrival,
             work,
             times,
+            outage,
         }
     }
 
@@ -157,6 +166,7 @@ impl Front {
             arrival,
             work,
             times,
+            outage,
         } = seated;
         let (deadline, patience) = (times.began + times.life, times.life);
         let wait = Wait {
@@ -166,6 +176,7 @@ impl Front {
             arrival,
             deadline,
             patience,
+            outage,
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
@@ -213,12 +224,19 @@ impl Front {
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
         }
-        if !self.dispatch.link.is_up() {
+        // An edge that has another region for the call loses nothing by trying there.
+        let outage = match peer.trusted && request.head.headers.contains_key(headers::MOVABLE) {
+            true => Duration::ZERO,
+            false => self.outage,
+        };
+        let link = &self.dispatch.link;
+        if !link.is_up() && link.down_for() >= outage {
             return Err(Refusal::BusLost(Execution::NotStarted));
         }
         Ok(Accepted {
             caller,
             patience,
+            outage,
             version: Arc::clone(version),
             place,
         })

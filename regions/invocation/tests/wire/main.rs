@@ -15,6 +15,7 @@ mod claims;
 mod crowd;
 mod polls;
 mod presence;
+mod queue;
 mod refusals;
 mod reports;
 mod stopping;
