@@ -15,6 +15,7 @@ mod authority;
 mod claims;
 mod crowd;
 mod presence;
+mod queue;
 mod refusals;
 mod reports;
 mod stopping;

@@ -49,6 +49,7 @@ pub(crate) struct Choices {
     pub(crate) workers: &'static str,
     /// TOML of the table `auth`, with its header.
     pub(crate) auth: String,
+    pub(crate) patience: &'static str,
 }
 
 impl Default for Choices {
@@ -60,6 +61,7 @@ impl Default for Choices {
             trusted: "",
             workers: "claiming",
             auth: String::new(),
+            patience: "2s",
         }
     }
 }
@@ -123,9 +125,18 @@ impl Nats {
 
     /// Stops it from running, without closing anything.
     pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it run again.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        let frozen = Command::new("kill").args(["-STOP", &pid]).status();
-        assert!(frozen.unwrap().success());
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Ends it as a crash would.
@@ -253,12 +264,13 @@ fn configuration(
     };
     format!(
         "region = {region:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
-         attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\n\
+         attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\npatience = {:?}\n\
          [limits]\nwaiting = {}\n[stop]\nnotice = {:?}\ngrace = {:?}\n\
          [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n\
          workers = {:?}\n{}{}{}",
         choices.trusted,
         nats.url(),
+        choices.patience,
         choices.waiting,
         choices.notice,
         choices.grace,
