@@ -36,3 +36,5 @@ pub mod attach;
 pub mod report;
 
 pub mod presence;
+
+pub mod verdict;
