@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -38,7 +38,7 @@ pub(crate) struct Front {
     pub(crate) domain: String,
     pub(crate) attach_url: String,
     pub(crate) region: HeaderValue,
-    pub(crate) keys: Keys,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,

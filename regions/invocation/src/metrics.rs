@@ -55,7 +55,7 @@ pub(crate) enum Presence {
 
 /// All families.
 pub(crate) struct Metrics {
-    calls: [IntCounter; 10],
+    calls: [IntCounter; 11],
     attaches: [IntCounter; 5],
     cancels: [IntCounter; 3],
     presence: [IntCounter; 3],
@@ -166,12 +166,13 @@ impl Metrics {
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Answered,
         Self::CallerLeft,
         Self::Broken,
         Self::Rejected,
         Self::Denied,
+        Self::Unsure,
         Self::Crowded,
         Self::Draining,
         Self::Bus,
@@ -187,6 +188,7 @@ impl Outcome {
             Self::Broken => "broken",
             Self::Rejected => "rejected",
             Self::Denied => "denied",
+            Self::Unsure => "unsure",
             Self::Crowded => "crowded",
             Self::Draining => "draining",
             Self::Bus => "bus",

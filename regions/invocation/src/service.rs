@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::{self, Auth};
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
@@ -71,6 +71,14 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     });
     await_nats(&dispatch, &shutdown).await?;
 
+    let background = Background::default();
+    let auth = Auth::new(
+        settings.auth,
+        settings.limits.waiting,
+        &registry,
+        &background.tasks,
+        &background.stop,
+    )?;
     let stop = settings.stop;
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
     let front = Arc::new(Front {
@@ -80,13 +88,12 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         // A region's name is lower case letters, digits and `-`.
         region: HeaderValue::from_str(settings.region.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("")),
-        keys: Keys::new(settings.keys),
+        auth: Arc::new(auth),
         dispatch,
         phases: Arc::new(Phases::new()),
         workers: Workers::new(),
         metrics,
     });
-    let background = Background::default();
     background.start(&front, waiting_cancels, admin, registry);
     let connections = TaskTracker::new();
     let tokens = Tokens::default();
@@ -127,6 +134,13 @@ impl Background {
         tasks.spawn(dispatch().follow_link(stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
+        tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));
+        tasks.spawn(auth::hear_revocations(
+            Arc::clone(&front.auth),
+            front.dispatch.link.client(),
+            front.dispatch.region.clone(),
+            stop(),
+        ));
         let speaker = report::Speaker {
             dispatch: dispatch(),
             desk: Arc::clone(&front.desk),

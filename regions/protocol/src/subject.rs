@@ -11,6 +11,8 @@ pub const CHATTER: &str = "fd.>";
 pub const REPORTS: &str = "fd.report.*";
 /// Verdicts of all edges.
 pub const VERDICTS: &str = "fd.edge.*.verdict";
+/// Revoked API keys, for every region at once (`revocation.rs`).
+pub const REVOKED: &str = "fd.revoked";
 /// The inbox prefix for requests over chatter: ordinary inboxes do not cross the leaf.
 pub const CHATTER_INBOX: &str = "fd.inbox";
 

@@ -104,15 +104,26 @@ impl Catalog {
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
     }
 
-    /// The version a call gets: the one it names, or any, evenly by `seed`.
-    pub(crate) fn pick(&self, target: &Target, seed: u64) -> Result<&Arc<Version>, Unknown> {
+    /// The version a call gets: the one it names, or any, evenly by `seed`; but only one of those `allowed`, if not all
+    /// are.
+    pub(crate) fn pick(
+        &self,
+        target: &Target,
+        allowed: Option<&[VersionId]>,
+        seed: u64,
+    ) -> Result<&Arc<Version>, Unknown> {
         let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
+        let may = |version: &&Arc<Version>| allowed.is_none_or(|ids| ids.contains(&version.id));
+        let versions: Vec<&Arc<Version>> = versions.iter().filter(may).collect();
         match target.version {
-            Some(id) => versions.iter().find(|v| v.id == id).ok_or(Unknown::Version),
+            Some(id) => versions
+                .into_iter()
+                .find(|v| v.id == id)
+                .ok_or(Unknown::Version),
             None => {
                 let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
                 let index = usize::try_from(seed % count).unwrap_or_default();
-                versions.get(index).ok_or(Unknown::Version)
+                versions.get(index).copied().ok_or(Unknown::Version)
             }
         }
     }
@@ -161,7 +172,7 @@ mod tests {
                 function: function.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
-            catalog.pick(&target, seed).map(|v| v.id.to_string())
+            catalog.pick(&target, None, seed).map(|v| v.id.to_string())
         };
         assert_eq!(check(F, None, 0).as_deref(), Ok(A));
         assert_eq!(check(F, None, 7).as_deref(), Ok(B));
@@ -169,5 +180,19 @@ mod tests {
         assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
         assert_eq!(check(A, None, 0), Err(Unknown::Function));
         assert_eq!(catalog.versions().count(), 2);
+        let check = |allowed: &[&str], version: Option<&str>, seed| {
+            let target = Target {
+                function: F.parse().expect("valid"),
+                version: version.map(|v| v.parse().expect("valid")),
+            };
+            let allowed: Vec<VersionId> =
+                allowed.iter().map(|v| v.parse().expect("valid")).collect();
+            let picked = catalog.pick(&target, Some(&allowed), seed);
+            picked.map(|v| v.id.to_string())
+        };
+        assert_eq!(check(&[B], None, 0).as_deref(), Ok(B));
+        assert_eq!(check(&[B], None, 1).as_deref(), Ok(B));
+        assert_eq!(check(&[B], Some(A), 0), Err(Unknown::Version));
+        assert_eq!(check(&[F], None, 0), Err(Unknown::Version));
     }
 }

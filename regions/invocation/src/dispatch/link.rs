@@ -145,6 +145,11 @@ impl Link {
         });
     }
 
+    /// The connection itself, for who listens.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Publishes a message of no importance to any call; gives up soon.
     pub(crate) async fn tell(&self, subject: String, payload: Vec<u8>) -> bool {
         let sent = self.client.publish(subject, payload.into());
