@@ -32,6 +32,8 @@ mod dispatch;
 
 mod workers;
 
+mod choice;
+
 mod attach;
 
 mod front;
