@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::attach::desk::Desk;
+use crate::attach::standby::{self, Standby};
 use crate::auth::Keys;
 use crate::config::Settings;
 use crate::dispatch::{
@@ -75,6 +76,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
+        standby: Standby::new(),
         domain: settings.domain,
         attach_url: settings.attach_url,
         // A region's name is lower case letters, digits and `-`.
@@ -97,6 +99,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let stopping = Stopping {
         phases: &front.phases,
         desk: &front.desk,
+        standby: &front.standby,
         link: &front.dispatch.link,
         connections: &connections,
         tokens: &tokens,
@@ -127,6 +130,13 @@ impl Background {
         tasks.spawn(dispatch().follow_link(stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
+        tasks.spawn(standby::speak(
+            Arc::clone(&front.standby),
+            front.attach_url.clone(),
+            dispatch(),
+            Arc::clone(&front.phases),
+            stop(),
+        ));
         tasks.spawn(report::publish(
             dispatch(),
             Arc::clone(&front.desk),

@@ -20,7 +20,7 @@ use super::wait::{self, Wait};
 use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
-use crate::attach::{HeadFault, Relay, read_head};
+use crate::attach::{HeadFault, Relay};
 use crate::dispatch::{Unknown, Version};
 use crate::metrics::Metrics;
 use crate::pending::Event;
@@ -90,6 +90,7 @@ impl Front {
         ));
         let wait = Wait {
             dispatch: &self.dispatch,
+            standby: &self.standby,
             phases: &self.phases,
             call: &mut call,
             arrival,
@@ -98,7 +99,7 @@ impl Front {
         };
         let deadline_unix_ms = item::unix_ms(now + patience);
         let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
-        let read = read_head(&mut arrival.stream);
+        let read = arrival.read_head();
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
@@ -203,7 +204,7 @@ fn split(request: Request<Incoming>) -> (Facts, Incoming) {
     (Facts { head, authority }, body)
 }
 
-fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
+pub(super) fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
     let _ = call.apply(Event::WorkerLost);
     let refusal = match &fault {
         HeadFault::Lost => Refusal::WorkerLost,

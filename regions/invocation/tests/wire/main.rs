@@ -15,5 +15,6 @@ mod claims;
 mod crowd;
 mod presence;
 mod refusals;
+mod standby;
 mod stopping;
 mod streams;
