@@ -8,6 +8,7 @@ use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
+use super::calls::{self, ReplaySettings, UpstreamSettings};
 use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
 use crate::route::Policy;
 use crate::table::Limits;
@@ -40,6 +41,8 @@ const STOP_GRACE: Duration = Duration::from_secs(3_700);
 pub struct Settings {
     /// What follows the ids in a function's host name.
     pub domain: String,
+    /// Where the last known good addresses are kept over a restart.
+    pub state_file: Option<PathBuf>,
     /// Where to listen.
     pub listen: Listen,
     /// Certificates, chosen by SNI; the first one answers when none fits.
@@ -54,6 +57,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How to choose regions.
     pub policy: Policy,
+    /// How to speak with regions.
+    pub upstream: UpstreamSettings,
+    /// What to keep of bodies.
+    pub replay: ReplaySettings,
     /// How to stop.
     pub stop: Stop,
     /// The regions.
@@ -148,8 +155,8 @@ pub struct RegionSettings {
 pub struct UpstreamEndpoint {
     /// Host name, or an address.
     pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Port; without one the host is the name of SRV records, which say hosts and ports.
+    pub port: Option<u16>,
 }
 
 // === impl Settings ===
@@ -160,6 +167,9 @@ impl Settings {
         for certificate in &mut self.certificates {
             certificate.cert = folder.join(&certificate.cert);
             certificate.key = folder.join(&certificate.key);
+        }
+        if let Some(file) = &mut self.state_file {
+            *file = folder.join(&*file);
         }
         if let Some(file) = self
             .nats
@@ -201,6 +211,7 @@ impl TryFrom<File> for Settings {
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {
             domain,
+            state_file: file.state_file,
             listen,
             certificates: file
                 .tls
@@ -216,6 +227,8 @@ impl TryFrom<File> for Settings {
             probe: probe(file.probe)?,
             limits: limits(&file.health)?,
             policy: policy(&file.route)?,
+            upstream: calls::upstream(&file.upstream)?,
+            replay: calls::replay(&file.replay)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
@@ -240,21 +253,21 @@ impl UpstreamEndpoint {
     /// The address, if the host is one and needs no DNS.
     #[must_use]
     pub fn literal(&self) -> Option<SocketAddr> {
-        self.host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .ok()
-            .map(|ip| SocketAddr::new(ip, self.port))
+        let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(ip, self.port?))
     }
 }
 
 impl std::fmt::Display for UpstreamEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
     }
 }
 
-fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
+pub(super) fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
     if holds {
         Ok(())
     } else {
@@ -262,12 +275,16 @@ fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
     }
 }
 
-fn span(written: Option<Span>, default: Duration) -> Duration {
+pub(super) fn span(written: Option<Span>, default: Duration) -> Duration {
     written.map_or(default, Duration::from)
 }
 
 /// A length of time that must not be zero.
-fn some_time(written: Option<Span>, default: Duration, key: &str) -> Result<Duration, RuleError> {
+pub(super) fn some_time(
+    written: Option<Span>,
+    default: Duration,
+    key: &str,
+) -> Result<Duration, RuleError> {
     let value = span(written, default);
     require(!value.is_zero(), key, "must be longer than nothing")?;
     Ok(value)
@@ -419,18 +436,20 @@ fn regions(files: Vec<RegionFile>) -> Result<Vec<RegionSettings>, RuleError> {
 }
 
 fn endpoint(text: &str) -> Result<UpstreamEndpoint, String> {
-    let rule = || format!("`{text}` must be of the form http://host:port");
+    let rule = || {
+        format!("`{text}` must be http://host:port, or http://_service._tcp.name for SRV records")
+    };
     let rest = text.strip_prefix("http://").ok_or_else(rule)?;
-    let (host, port) = rest
-        .trim_end_matches('/')
-        .rsplit_once(':')
-        .ok_or_else(rule)?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|&port| port > 0)
-        .ok_or_else(rule)?;
-    if host.is_empty() || host.contains('/') {
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = if rest.starts_with('_') {
+        (rest, None)
+    } else {
+        let (host, port) = rest.rsplit_once(':').ok_or_else(rule)?;
+        let port = port.parse().ok().filter(|&port| port > 0);
+        (host, Some(port.ok_or_else(rule)?))
+    };
+    let named = port.is_some() || !host.contains(':');
+    if host.is_empty() || host.contains('/') || !named {
         Err(rule())
     } else {
         Ok(UpstreamEndpoint {
