@@ -46,7 +46,14 @@ impl Standby {
                     if place.leave_above(self.wanted(place)) {
                         let _ = pipe.send(given_back()).await;
                         let _ = pipe.end().await;
-                        let _ = tokio::time::timeout(TIMEOUT, standing).await;
+                        // A call may have crossed it. Read to its end: a reset could overtake what was just said, and
+                        // the service would have to take the call for begun.
+                        let end = async {
+                            if let Some(Standing { mut answer }) = standing.await {
+                                while let Some(Ok(_)) = answer.frame().await {}
+                            }
+                        };
+                        let _ = tokio::time::timeout(TIMEOUT, end).await;
                         return Stood::TakenBack;
                     }
                 }
