@@ -10,6 +10,7 @@ mod listener;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::headers;
@@ -38,6 +39,8 @@ pub(crate) struct Front {
     pub(crate) domain: String,
     pub(crate) attach_url: String,
     pub(crate) region: HeaderValue,
+    /// How long a call waits for a NATS that is away.
+    pub(crate) outage: Duration,
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,

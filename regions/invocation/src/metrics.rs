@@ -75,6 +75,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
     pub(crate) nats_up: IntGauge,
+    /// `frontdoor_invocation_requeued_calls_total`: waiting calls that were put on their queue again.
+    pub(crate) requeued: IntCounter,
     /// `frontdoor_invocation_reports_total`: reports handed to NATS.
     pub(crate) reports: IntCounter,
 }
@@ -94,6 +96,11 @@ impl Metrics {
         };
         let reports = IntCounter::new(full("reports_total"), "Reports handed to NATS")?;
         registry.register(Box::new(reports.clone()))?;
+        let requeued = IntCounter::new(
+            full("requeued_calls_total"),
+            "Waiting calls queued again: lost by the queue, or delivered and not claimed",
+        )?;
+        registry.register(Box::new(requeued.clone()))?;
         Ok(Self {
             calls: counters(
                 registry,
@@ -137,6 +144,7 @@ impl Metrics {
             free_slots: gauge("free_slots", "Calls that these workers could take now")?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
+            requeued,
             reports,
         })
     }

@@ -20,6 +20,7 @@ use crate::auth::{self, Auth};
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
+    watch_queues,
 };
 use crate::front::{Front, Listener, Tokens};
 use crate::metrics::Metrics;
@@ -85,6 +86,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         desk: Desk::new(settings.limits.waiting, cancels),
         domain: settings.domain,
         attach_url: settings.attach_url,
+        outage: settings.nats.patience,
         // A region's name is lower case letters, digits and `-`.
         region: HeaderValue::from_str(settings.region.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("")),
@@ -132,6 +134,7 @@ impl Background {
         let (tasks, stop) = (&self.tasks, || self.stop.clone());
         let dispatch = || Arc::clone(&front.dispatch);
         tasks.spawn(dispatch().follow_link(stop()));
+        tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));

@@ -32,6 +32,9 @@ const AUTHORITY_CONNECT: Span = Span(Duration::from_secs(1));
 /// For one whole question. Short: meanwhile the caller's time runs, and another region may know.
 const AUTHORITY_TIMEOUT: Span = Span(Duration::from_secs(2));
 
+/// A nats-server that restarts, or a stream that elects a leader, is back within this.
+const OUTAGE: Span = Span(Duration::from_secs(2));
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -70,6 +73,8 @@ pub(super) struct Nats {
     pub(super) credentials_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    #[serde(default = "outage")]
+    pub(super) patience: Span,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,6 +158,10 @@ const fn authority_connect() -> Span {
 
 const fn authority_timeout() -> Span {
     AUTHORITY_TIMEOUT
+}
+
+const fn outage() -> Span {
+    OUTAGE
 }
 
 impl Default for Limits {

@@ -53,6 +53,8 @@ pub struct Settings {
 /// The region's message bus.
 #[derive(Debug, Clone)]
 pub struct Nats {
+    /// How long a call waits while it is away or silent.
+    pub patience: Duration,
     /// `nats://host:port`, or several, separated by commas.
     pub url: String,
     /// How to log in.
@@ -212,6 +214,7 @@ fn nats(nats: file::Nats) -> Result<Nats, RuleError> {
     };
     Ok(Nats {
         url: nats.url,
+        patience: nats.patience.0,
         auth,
     })
 }

@@ -10,6 +10,7 @@ use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 
+use super::watch::Watched;
 use crate::config::{Function, Workers};
 use crate::pending::Manners;
 
@@ -32,6 +33,10 @@ pub(crate) struct Version {
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
     pub(super) creating: tokio::sync::Mutex<()>,
+    /// Whether its stream drops messages whose time is over by itself.
+    ttl: AtomicBool,
+    /// How its queue is, for the calls that have been in it for a while.
+    pub(super) watched: Watched,
 }
 
 /// All deployed versions.
@@ -60,6 +65,8 @@ impl Version {
             queued: AtomicI64::new(0),
             created: AtomicU64::new(0),
             creating: tokio::sync::Mutex::new(()),
+            ttl: AtomicBool::new(false),
+            watched: Watched::default(),
         }
     }
 
@@ -70,6 +77,16 @@ impl Version {
         } else {
             Manners::Claiming
         }
+    }
+
+    /// Whether messages may say how long they are to be kept.
+    pub(super) fn takes_ttl(&self) -> bool {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what its stream can do.
+    pub(super) fn set_takes_ttl(&self, takes: bool) {
+        self.ttl.store(takes, Ordering::Relaxed);
     }
 
     /// Calls of it that wait for a worker here.

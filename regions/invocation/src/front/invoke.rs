@@ -33,6 +33,8 @@ struct Accepted {
     caller: Caller,
     /// How long they wait.
     patience: Duration,
+    /// How much of that a NATS that is away may take.
+    outage: Duration,
     version: Arc<Version>,
     place: Place,
 }
@@ -70,6 +72,7 @@ impl Front {
         let Accepted {
             caller,
             patience,
+            outage,
             version,
             place,
         } = self.accept(peer, &request, target).await?;
@@ -96,6 +99,7 @@ impl Front {
             arrival,
             deadline,
             patience,
+            outage,
         };
         let deadline_unix_ms = item::unix_ms(now + patience);
         let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
@@ -131,12 +135,19 @@ impl Front {
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
         }
-        if !self.dispatch.link.is_up() {
+        // An edge that has another region for the call loses nothing by trying there.
+        let outage = match peer.trusted && request.head.headers.contains_key(headers::MOVABLE) {
+            true => Duration::ZERO,
+            false => self.outage,
+        };
+        let link = &self.dispatch.link;
+        if !link.is_up() && link.down_for() >= outage {
             return Err(Refusal::BusLost(Execution::NotStarted));
         }
         Ok(Accepted {
             caller,
             patience,
+            outage,
             version: Arc::clone(version),
             place,
         })
