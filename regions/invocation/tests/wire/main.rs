@@ -11,6 +11,7 @@ mod world;
 mod worker;
 
 mod answers;
+mod authority;
 mod claims;
 mod crowd;
 mod presence;
