@@ -8,11 +8,8 @@ pub(crate) mod body;
 pub(crate) mod desk;
 mod download;
 mod relay;
-<<<<<<< HEAD
-pub(crate) mod standby;
-=======
 mod shelf;
->>>>>>> main
+pub(crate) mod standby;
 mod upload;
 
 use std::sync::Arc;
@@ -31,13 +28,9 @@ use crate::respond::{self, AttachRefusal};
 use body::Body;
 use desk::Desk;
 pub(crate) use download::Rest;
-<<<<<<< HEAD
 pub(crate) use relay::{HeadFault, Relay};
-use standby::Standby;
-=======
-pub(crate) use relay::{HeadFault, Relay, read_head};
 pub(crate) use shelf::Shelf;
->>>>>>> main
+use standby::Standby;
 
 /// Answers a worker's attach request.
 pub(crate) async fn serve(

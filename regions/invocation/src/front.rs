@@ -50,11 +50,8 @@ pub(crate) struct Front {
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
-<<<<<<< HEAD
     pub(crate) standby: Arc<Standby>,
-=======
     pub(crate) held: Held,
->>>>>>> main
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) metrics: Arc<Metrics>,

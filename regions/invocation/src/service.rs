@@ -86,11 +86,8 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let connections = TaskTracker::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
-<<<<<<< HEAD
         standby: Standby::new(),
-=======
         held: Held::new(settings.polling.keep, connections.clone()),
->>>>>>> main
         domain: settings.domain,
         attach_url: settings.attach_url,
         outage: settings.nats.patience,

@@ -179,15 +179,9 @@ impl Front {
             patience,
             outage,
         };
-<<<<<<< HEAD
-        let deadline_unix_ms = item::unix_ms(now + patience);
-        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
-        let read = arrival.read_head();
-=======
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
-        let read = read_head(&mut arrival.stream);
->>>>>>> main
+        let read = arrival.read_head();
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
@@ -345,9 +339,6 @@ pub(super) fn split(request: Request<Incoming>) -> (Facts, Incoming) {
     (Facts { head, authority }, body)
 }
 
-<<<<<<< HEAD
-pub(super) fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
-=======
 /// Takes in a body's beginning, as fast as the caller's patience wants it.
 pub(super) async fn take_in(
     body: Incoming,
@@ -363,8 +354,7 @@ pub(super) async fn take_in(
         .map_err(|_| Refusal::BodyBroken)
 }
 
-fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
->>>>>>> main
+pub(super) fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
     let _ = call.apply(Event::WorkerLost);
     let refusal = match &fault {
         HeadFault::Lost => Refusal::WorkerLost,
