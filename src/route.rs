@@ -14,6 +14,7 @@ mod choose;
 mod draw;
 mod explain;
 mod failover;
+mod holder;
 mod rank;
 mod world;
 
@@ -28,6 +29,7 @@ pub use self::budget::RetryBudget;
 use self::draw::Draw;
 pub use self::explain::{Explanation, Line, Place, Trace};
 pub use self::failover::{Circumstances, Failure, Next, Why, after, declined};
+pub use self::holder::holder;
 pub use self::rank::Parts;
 pub use self::world::{Known, Site};
 use self::world::{Now, World as _};
@@ -82,6 +84,8 @@ pub enum Reason {
     Affinity,
     /// The caller named it, and may.
     Override,
+    /// It holds the answer that is asked for, or is the next to be asked for it.
+    Holder,
     /// Nothing is well; this one is suspect.
     OnlySuspects,
     /// Nothing is known to work; better to try than to refuse.

@@ -3,6 +3,7 @@
 //! Pure: events and the time come in, transitions and snapshots go out. It never asks anybody, never
 //! waits, never logs. The keeper owns the one table of the process.
 
+mod addresses;
 mod breaker;
 mod catalog;
 mod event;
@@ -26,7 +27,8 @@ pub use self::catalog::Catalog;
 use self::catalog::{Added, Sums};
 pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
 pub use self::facts::{Column, Fact, Lesson};
-use self::health::Miss;
+use self::health::{Miss, Monitor};
+use self::latency::Latency;
 pub use self::snapshot::{
     EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, UNMEASURED,
     place,
@@ -269,6 +271,7 @@ impl Table {
         let mut transitions = Vec::new();
         for (index, region) in self.regions.iter_mut().enumerate() {
             region.tick(now);
+            addresses::prune(&mut region.endpoints, now);
             for state in &mut region.endpoints {
                 let region = RegionIndex(index);
                 transitions.extend(state.change(region, |state| state.monitor.tick(now, &limits)));

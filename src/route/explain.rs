@@ -237,6 +237,7 @@ impl Reason {
             Self::Override => "override",
             Self::OnlySuspects => "only-suspects",
             Self::FailOpen => "fail-open",
+            Self::Holder => "holder",
         }
     }
 }

@@ -28,6 +28,7 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
             health,
             rtt,
             tally: Arc::default(),
+            dropped: false,
         }],
         heard: None,
         facts: Arc::default(),

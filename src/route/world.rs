@@ -107,27 +107,30 @@ impl World for Now<'_> {
     }
 
     fn address(&self, region: RegionIndex, draw: Draw) -> Option<SocketAddr> {
-        let view = &self.snapshot.regions[region.0];
-        let busy = |e: &EndpointView| {
-            let rtt = e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64();
-            rtt * (1.0 + f64::from(e.tally.in_flight.load(Ordering::Relaxed)))
-        };
-        let usable = |e: &&EndpointView| e.health == view.health;
-        let count = view.endpoints.iter().filter(usable).count();
-        if count <= 1 {
-            return view.endpoints.iter().find(usable).map(|e| e.address);
-        }
-        let pick = |salt| {
-            view.endpoints
-                .iter()
-                .filter(usable)
-                .nth(draw.below(count, salt))
-        };
-        let (one, two) = (pick(1)?, pick(2)?);
-        Some(if busy(two) < busy(one) {
-            two.address
-        } else {
-            one.address
-        })
+        address(&self.snapshot.regions[region.0], draw)
     }
+}
+
+/// The less busy of two endpoints drawn from those that are as well as their region: round-trip time by calls on their
+/// way.
+pub(super) fn address(view: &RegionView, draw: Draw) -> Option<SocketAddr> {
+    let busy = |e: &EndpointView| {
+        let rtt = e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64();
+        rtt * (1.0 + f64::from(e.tally.in_flight.load(Ordering::Relaxed)))
+    };
+    let usable = |e: &&EndpointView| e.health == view.health;
+    let count = view.endpoints.iter().filter(usable).count();
+    if count <= 1 {
+        return view.endpoints.iter().find(usable).map(|e| e.address);
+    }
+    let pick = |salt| {
+        let mut usable = view.endpoints.iter().filter(usable);
+        usable.nth(draw.below(count, salt))
+    };
+    let (one, two) = (pick(1)?, pick(2)?);
+    Some(if busy(two) < busy(one) {
+        two.address
+    } else {
+        one.address
+    })
 }

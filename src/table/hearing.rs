@@ -65,7 +65,6 @@ impl Hearing {
         mut row: impl FnMut(FunctionId, VersionId) -> Option<Row>,
     ) -> Vec<Row> {
         let mut changed = Vec::new();
-        self.forget_silent(now, column, &mut changed);
         let Some(speaker) = self.speaker(report, now) else {
             return changed;
         };
@@ -110,6 +109,7 @@ impl Hearing {
             speaker.drop_unnamed(column, &mut changed);
             self.whole = true;
         }
+        self.forget_silent(now, column, &mut changed);
         changed
     }
 

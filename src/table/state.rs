@@ -17,7 +17,7 @@ use super::health::Monitor;
 use super::hearing::Hearing;
 use super::latency::Latency;
 use super::snapshot::{EndpointView, RegionView};
-use super::{Limits, freshness};
+use super::{Limits, addresses, freshness};
 use crate::region::{Endpoint, Health, RegionIndex, Row, Tally};
 
 /// The most functions of a region about which live traffic's lessons are kept.
@@ -44,6 +44,8 @@ pub(super) struct EndpointState {
     pub(super) monitor: Monitor,
     pub(super) latency: Latency,
     pub(super) tally: Arc<Tally>,
+    /// Since when DNS names it no more.
+    pub(super) dropped: Option<Instant>,
 }
 
 /// What live traffic saw of one function in the region.
@@ -80,21 +82,10 @@ impl RegionState {
         self.notice_draining(now);
     }
 
-    /// Addresses that are gone are forgotten, new ones are strangers; nobody is forgotten for an empty answer.
+    /// Takes an answer of DNS; an empty one says nothing.
     pub(super) fn resolved(&mut self, addresses: &[SocketAddr], now: Instant) {
-        if addresses.is_empty() {
-            return;
-        }
-        self.endpoints.retain(|e| addresses.contains(&e.address));
-        for &address in addresses {
-            if self.endpoints.iter().all(|e| e.address != address) {
-                self.endpoints.push(EndpointState {
-                    address,
-                    monitor: Monitor::new(now),
-                    latency: Latency::default(),
-                    tally: Arc::default(),
-                });
-            }
+        if !addresses.is_empty() {
+            addresses::answered(&mut self.endpoints, addresses, now);
         }
     }
 
@@ -184,6 +175,7 @@ impl RegionState {
                 health: e.monitor.health(),
                 rtt: e.latency.value(),
                 tally: Arc::clone(&e.tally),
+                dropped: e.dropped.is_some(),
             })
             .collect();
         let health = endpoints.iter().map(|e| e.health).max();

@@ -25,6 +25,8 @@ pub mod problem;
 
 pub mod target;
 
+pub mod errand;
+
 pub mod subject;
 
 pub mod envelope;
@@ -32,3 +34,5 @@ pub mod envelope;
 pub mod attach;
 
 pub mod report;
+
+pub mod presence;

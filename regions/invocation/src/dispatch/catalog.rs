@@ -4,10 +4,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
-use frontdoor_protocol::report::FunctionReport;
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 
@@ -28,6 +27,8 @@ pub(crate) struct Version {
     /// still. Where it is not declared, a call that ends before the first such worker comes back with one (the very
     /// first call, if it is slow) is misjudged as not started.
     late: AtomicBool,
+    /// Calls of it that wait for a worker; the desk counts.
+    queued: AtomicI64,
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
     pub(super) creating: tokio::sync::Mutex<()>,
@@ -56,6 +57,7 @@ impl Version {
             consumer: subject::work_consumer(region, id),
             cancel: subject::cancel(id),
             late: AtomicBool::new(function.workers == Workers::Late),
+            queued: AtomicI64::new(0),
             created: AtomicU64::new(0),
             creating: tokio::sync::Mutex::new(()),
         }
@@ -68,6 +70,16 @@ impl Version {
         } else {
             Manners::Claiming
         }
+    }
+
+    /// Calls of it that wait for a worker here.
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+
+    /// One call more or less waits.
+    pub(crate) fn count_queued(&self, by: i64) {
+        self.queued.fetch_add(by, Ordering::Relaxed);
     }
 
     /// Remembers a worker that attached late.
@@ -108,13 +120,6 @@ impl Catalog {
     /// All of them.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
         self.0.values().flatten()
-    }
-
-    /// All of them, as reports list them.
-    pub(crate) fn reported(&self) -> Vec<FunctionReport> {
-        self.versions()
-            .map(|v| FunctionReport::deployed(v.function, v.id))
-            .collect()
     }
 }
 
@@ -163,6 +168,6 @@ mod tests {
         assert_eq!(check(F, Some(B), 0).as_deref(), Ok(B));
         assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
         assert_eq!(check(A, None, 0), Err(Unknown::Function));
-        assert_eq!(catalog.reported().len(), 2);
+        assert_eq!(catalog.versions().count(), 2);
     }
 }

@@ -13,6 +13,8 @@ mod worker;
 mod answers;
 mod claims;
 mod crowd;
+mod presence;
 mod refusals;
+mod reports;
 mod stopping;
 mod streams;
