@@ -2,6 +2,8 @@
 //!
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
+mod drill;
+mod keys;
 mod local;
 mod service;
 
@@ -50,9 +52,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
     },
+    /// API keys: make one, say how it is stored, revoke it in every region.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// The whole system on this machine, every part a real process.
     #[command(subcommand)]
     Local(local::Local),
+    /// Practise failure: load, a fault, and a verdict in numbers.
+    Drill(drill::Drills),
     /// A part of `local`: the name server of the regions' endpoints.
     #[command(hide = true)]
     LocalDns(ConfigFile),
@@ -92,7 +99,9 @@ impl Cli {
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),
+            Command::Keys(command) => keys::run(command),
             Command::Local(command) => local::run(command),
+            Command::Drill(drills) => drill::run(drills),
             Command::LocalDns(file) => local::dns(&file.config),
             Command::LocalWan(file) => local::wan(&file.config),
         }

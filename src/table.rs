@@ -8,6 +8,7 @@ mod breaker;
 mod catalog;
 mod event;
 mod facts;
+mod fault;
 mod freshness;
 mod health;
 mod hearing;
@@ -15,6 +16,7 @@ mod latency;
 mod snapshot;
 mod state;
 mod window;
+mod witness;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ pub use self::catalog::Catalog;
 use self::catalog::{Added, Sums};
 pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
 pub use self::facts::{Column, Fact, Lesson};
+pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
 pub use self::snapshot::{
@@ -34,6 +37,7 @@ pub use self::snapshot::{
     place,
 };
 use self::state::{EndpointState, RegionState, Seen};
+use self::witness::Witness;
 use crate::region::{Endpoint, RegionIndex, Row};
 
 /// The numbers by which the table judges; `config` fills them.
@@ -70,6 +74,7 @@ pub struct Limits {
 pub struct Table {
     limits: Limits,
     regions: Vec<RegionState>,
+    witness: Witness,
     catalog: Arc<Catalog>,
     sums: Sums,
     /// Functions of which only live traffic told.
@@ -107,12 +112,14 @@ impl Table {
     /// A table of these regions, in this order, with the operator's weights. Nothing is known of them yet.
     #[must_use]
     pub fn new(regions: impl IntoIterator<Item = (RegionName, f64)>, limits: Limits) -> Self {
-        let regions = regions.into_iter();
+        let regions: Vec<RegionState> = regions
+            .into_iter()
+            .map(|(name, weight)| RegionState::new(name, weight))
+            .collect();
         Self {
             limits,
-            regions: regions
-                .map(|(name, weight)| RegionState::new(name, weight))
-                .collect(),
+            witness: Witness::new(regions.iter().map(|r| r.name.clone())),
+            regions,
             catalog: Arc::default(),
             sums: Sums::default(),
             learnt: 0,
@@ -123,6 +130,7 @@ impl Table {
     /// Takes one piece of news; returns the changes of health that followed from it.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Transition> {
         let limits = self.limits;
+        self.witness.note(&event, now);
         match event {
             Event::Resolved { region, addresses } => {
                 if let Some(state) = self.regions.get_mut(region.0) {
@@ -153,6 +161,7 @@ impl Table {
                 }
                 Vec::new()
             }
+            Event::Verdict(_) | Event::Canary { .. } | Event::Bus(_) => Vec::new(),
             Event::Tick => self.tick(now),
         }
     }
@@ -161,7 +170,9 @@ impl Table {
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.epoch += 1;
         let views = self.regions.iter().map(|r| r.view(now, &self.limits));
-        Snapshot::new(self.epoch, views.collect(), Arc::clone(&self.catalog))
+        let mut regions: Vec<RegionView> = views.collect();
+        self.witness.conclude(&mut regions, now);
+        Snapshot::new(self.epoch, regions, Arc::clone(&self.catalog))
     }
 
     fn served(

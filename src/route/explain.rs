@@ -162,6 +162,7 @@ impl Trace {
         } else {
             let share = rank::share(site, known);
             match tier {
+                Some(Tier::Suspect) if site.sick => Some("calls do not get through it"),
                 Some(Tier::Suspect) if site.health >= crate::region::Health::Ramp => {
                     Some("the function fails there")
                 }

@@ -82,6 +82,7 @@ mod tests {
             facts: Arc::default(),
             trust: None,
             key: u64::from(octet),
+            condition: crate::table::Condition::default(),
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) fn tier(site: &Site, known: &Known) -> Option<Tier> {
     Some(match (site.health, known.lesson()) {
         (Health::Down, _) => Tier::LastResort,
         (Health::Suspect, _) | (_, Lesson::Broken) => Tier::Suspect,
+        // It answers, and calls do not get through it.
+        (Health::Up | Health::Ramp, _) if site.sick => Tier::Suspect,
         (Health::Up | Health::Ramp, _) => Tier::Well,
     })
 }

@@ -34,6 +34,7 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
         facts: Arc::default(),
         trust: None,
         key: name_key,
+        condition: crate::table::Condition::default(),
     }
 }
 

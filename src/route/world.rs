@@ -14,6 +14,8 @@ use crate::table::{EndpointView, Fact, Lesson, RegionView, Snapshot};
 pub struct Site {
     /// How well it is.
     pub health: Health,
+    /// Calls do not get through it, though it answers.
+    pub sick: bool,
     /// It wants no new calls.
     pub draining: bool,
     /// It has no address.
@@ -74,6 +76,7 @@ impl From<&RegionView> for Site {
     fn from(view: &RegionView) -> Self {
         Self {
             health: view.health,
+            sick: view.condition.sick,
             draining: view.draining,
             empty: view.endpoints.is_empty(),
             weight: view.weight,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use frontdoor_protocol::names::{FunctionId, RegionName, RegionTag, VersionId};
 
+use super::Condition;
 use super::catalog::Catalog;
 use super::facts::Column;
 use crate::region::{Flight, Health, RegionIndex, Row, Tally};
@@ -57,6 +58,8 @@ pub struct RegionView {
     pub trust: Option<f64>,
     /// A number of its name alone, the same at every edge.
     pub key: u64,
+    /// What is known beside: what is wrong, what others say, whether its queue and workers work.
+    pub condition: Condition,
 }
 
 /// One address of a region.

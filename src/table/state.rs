@@ -17,7 +17,7 @@ use super::health::Monitor;
 use super::hearing::Hearing;
 use super::latency::Latency;
 use super::snapshot::{EndpointView, RegionView};
-use super::{Limits, addresses, freshness};
+use super::{Condition, Limits, addresses, freshness};
 use crate::region::{Endpoint, Health, RegionIndex, Row, Tally};
 
 /// The most functions of a region about which live traffic's lessons are kept.
@@ -200,6 +200,7 @@ impl RegionState {
             rtt: best.filter_map(|e| e.latency.value()).min(),
             endpoints,
             heard: self.hearing.view(),
+            condition: Condition::default(),
             facts: Arc::clone(&self.column),
             trust: sure.map(|at| freshness::trust(now.saturating_duration_since(at))),
         }

@@ -19,7 +19,7 @@ const MAX_BODY: usize = 4 << 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Sends one request and returns status and body.
-pub(super) async fn send(
+pub(crate) async fn send(
     method: &str,
     url: &str,
     token: Option<&str>,
@@ -29,7 +29,7 @@ pub(super) async fn send(
 }
 
 /// The same with another time limit.
-pub(super) async fn send_within(
+pub(crate) async fn send_within(
     limit: Duration,
     method: &str,
     url: &str,

@@ -11,9 +11,11 @@ mod world;
 mod worker;
 
 mod answers;
+mod authority;
 mod claims;
 mod crowd;
 mod presence;
+mod queue;
 mod refusals;
 mod reports;
 mod stopping;
