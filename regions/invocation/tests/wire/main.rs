@@ -14,6 +14,7 @@ mod answers;
 mod authority;
 mod claims;
 mod crowd;
+mod polls;
 mod presence;
 mod queue;
 mod refusals;
