@@ -24,7 +24,7 @@ use crate::listen::certificates::{CertificateError, Certificates, acceptor};
 use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
 use crate::probe::Prober;
-use crate::proxy::{EdgeProxy, ReplayBudget};
+use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::RetryBudget;
@@ -88,7 +88,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
-    let acceptor = acceptor(certificates)?;
+    let acceptor = acceptor(Arc::clone(&certificates))?;
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
         .regions
@@ -153,10 +153,11 @@ pub async fn run(
     let (drain, draining) = watch::channel(false);
     let calls = TaskTracker::new();
     let front = Arc::new(Front {
-        app: world.proxy(Arc::clone(&pool)),
+        app: world.proxy(Arc::clone(&pool), certificates),
         acceptor,
         metrics: Arc::clone(&world.metrics),
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
+        handshake: world.settings.calls.handshake,
         streams: world.settings.listen.streams,
         draining,
         tasks: calls.clone(),
@@ -268,13 +269,15 @@ impl World {
     }
 
     /// The request path.
-    fn proxy(&self, pool: Arc<Pool>) -> Arc<EdgeProxy> {
+    fn proxy(&self, pool: Arc<Pool>, certificates: Arc<Certificates>) -> Arc<EdgeProxy> {
         let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
             policy: self.settings.policy,
             budget: Arc::clone(&self.budget),
+            admission: Arc::new(Admission::new(self.settings.calls)),
+            certificates,
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),

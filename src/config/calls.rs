@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
 
-use super::file::{ReplayFile, UpstreamFile};
+use super::file::{LimitsFile, ReplayFile, UpstreamFile};
 use super::settings::{require, some_time, span};
 
 /// How to speak with regions.
@@ -35,6 +35,29 @@ pub struct ReplaySettings {
     pub total: usize,
 }
 
+/// What callers may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Calls at once, of everybody.
+    pub calls: usize,
+    /// Calls at once, of one key.
+    pub calls_per_key: u32,
+    /// Calls a second of one key, on the long run; no bound if there is none.
+    pub rate_per_key: Option<u32>,
+    /// What a key may call in one go beyond its rate.
+    pub burst_per_key: u32,
+    /// Bytes of a request's body.
+    pub body: u64,
+    /// For a TLS handshake, an HTTP/2 preface, or the first bytes of a plain connection.
+    pub handshake: Duration,
+    /// For an HTTP/1.1 head.
+    pub head: Duration,
+    /// A body that has begun must go on within this, until an answer begins.
+    pub body_gap: Duration,
+    /// A caller that takes nothing for so long has its call cut: a stalled reader must not hold memory for ever.
+    pub write: Duration,
+}
+
 // === impl UpstreamSettings ===
 
 impl Default for UpstreamSettings {
@@ -60,6 +83,48 @@ impl Default for ReplaySettings {
             total: 256 << 20,
         }
     }
+}
+
+// === impl CallLimits ===
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            calls: 20_000,
+            calls_per_key: 10_000,
+            rate_per_key: None,
+            burst_per_key: 100,
+            body: 1 << 30,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(15),
+            body_gap: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+        }
+    }
+}
+
+pub(super) fn limits(file: &LimitsFile) -> Result<CallLimits, RuleError> {
+    let base = CallLimits::default();
+    let limits = CallLimits {
+        calls: file.calls.unwrap_or(base.calls),
+        calls_per_key: file.calls_per_key.unwrap_or(base.calls_per_key),
+        rate_per_key: file.rate_per_key,
+        burst_per_key: file.burst_per_key.unwrap_or(base.burst_per_key),
+        body: file.body.unwrap_or(base.body),
+        handshake: some_time(file.handshake, base.handshake, "limits.handshake")?,
+        head: some_time(file.head, base.head, "limits.head")?,
+        body_gap: some_time(file.body_gap, base.body_gap, "limits.body_gap")?,
+        write: some_time(file.write, base.write, "limits.write")?,
+    };
+    for (holds, key) in [
+        (limits.calls > 0, "limits.calls"),
+        (limits.calls_per_key > 0, "limits.calls_per_key"),
+        (limits.rate_per_key != Some(0), "limits.rate_per_key"),
+        (limits.burst_per_key > 0, "limits.burst_per_key"),
+    ] {
+        require(holds, key, "must be at least 1")?;
+    }
+    Ok(limits)
 }
 
 pub(super) fn upstream(file: &UpstreamFile) -> Result<UpstreamSettings, RuleError> {

@@ -8,7 +8,7 @@ use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
-use super::calls::{self, ReplaySettings, UpstreamSettings};
+use super::calls::{self, CallLimits, ReplaySettings, UpstreamSettings};
 use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
 use crate::route::Policy;
 use crate::table::Limits;
@@ -61,6 +61,8 @@ pub struct Settings {
     pub upstream: UpstreamSettings,
     /// What to keep of bodies.
     pub replay: ReplaySettings,
+    /// What callers may take.
+    pub calls: CallLimits,
     /// How to stop.
     pub stop: Stop,
     /// The regions.
@@ -229,6 +231,7 @@ impl TryFrom<File> for Settings {
             policy: policy(&file.route)?,
             upstream: calls::upstream(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
+            calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
