@@ -29,7 +29,7 @@ use crate::region::RegionIndex;
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::RetryBudget;
 use crate::table::{self, Event, SnapshotReader, Table};
-use crate::upstream::{self, Pool};
+use crate::upstream::{self, Dialer, Pool, TrustError};
 
 /// Why the edge cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum EdgeError {
     /// A certificate is of no use.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// Regions cannot be spoken to over TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -69,6 +72,7 @@ struct Ports {
 /// What all background tasks share.
 struct World {
     settings: Settings,
+    dialer: Arc<Dialer>,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     reader: SnapshotReader,
@@ -89,6 +93,8 @@ pub async fn run(
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
     let acceptor = acceptor(Arc::clone(&certificates))?;
+    let dialer = Dialer::new(&settings.regions, settings.region_tls.as_ref())?;
+    let dialer = Arc::new(dialer);
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
         .regions
@@ -113,6 +119,7 @@ pub async fn run(
     };
     let world = World {
         settings,
+        dialer,
         metrics,
         events,
         reader,
@@ -143,6 +150,7 @@ pub async fn run(
 
     let pool = Arc::new(Pool::new(
         world.settings.upstream,
+        Arc::clone(&world.dialer),
         Arc::clone(&world.metrics),
     ));
     tasks.spawn(upstream::keep_warm(
@@ -252,6 +260,7 @@ impl World {
         }
         let prober = Prober {
             settings: self.settings.probe.clone(),
+            dialer: Arc::clone(&self.dialer),
             snapshots: self.reader.clone(),
             events: self.events.clone(),
             metrics: Arc::clone(&self.metrics),

@@ -1,5 +1,6 @@
 //! Settings of the request path: how regions are spoken to, and what is kept of calls.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
@@ -24,6 +25,15 @@ pub struct UpstreamSettings {
     pub connections: usize,
     /// What a region may take longer than the caller's patience to say so itself.
     pub grace: Duration,
+}
+
+/// Files that regions are spoken to with over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionTls {
+    /// The authorities that regions' certificates come from.
+    pub ca: PathBuf,
+    /// Our own certificate chain and its key, for regions that ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How much may be kept of request bodies for another attempt.
@@ -162,6 +172,33 @@ pub(super) fn upstream(file: &UpstreamFile) -> Result<UpstreamSettings, RuleErro
         "must be at least 1",
     )?;
     Ok(upstream)
+}
+
+// === impl RegionTls ===
+
+impl RegionTls {
+    /// Makes relative paths relative to `folder`.
+    pub(super) fn be_relative_to(&mut self, folder: &Path) {
+        self.ca = folder.join(&self.ca);
+        if let Some((cert, key)) = &mut self.identity {
+            (*cert, *key) = (folder.join(&*cert), folder.join(&*key));
+        }
+    }
+}
+
+pub(super) fn region_tls(file: &UpstreamFile) -> Result<Option<RegionTls>, RuleError> {
+    let identity = match (file.cert.clone(), file.key.clone()) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        _ => return Err(RuleError::new("upstream.cert", "cert and key go together")),
+    };
+    let ca = file.ca.clone();
+    require(
+        ca.is_some() || identity.is_none(),
+        "upstream.ca",
+        "must be given with upstream.cert",
+    )?;
+    Ok(ca.map(|ca| RegionTls { ca, identity }))
 }
 
 pub(super) fn replay(file: &ReplayFile) -> Result<ReplaySettings, RuleError> {

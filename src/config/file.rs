@@ -120,6 +120,9 @@ pub(super) struct UpstreamFile {
     pub(super) streams: Option<usize>,
     pub(super) connections: Option<usize>,
     pub(super) grace: Option<Span>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,5 +158,6 @@ pub(super) struct StopFile {
 pub(super) struct RegionFile {
     pub(super) name: RegionName,
     pub(super) endpoint: String,
+    pub(super) server_name: Option<String>,
     pub(super) weight: Option<f64>,
 }

@@ -120,7 +120,8 @@ impl EdgeProxy {
         loop {
             let lease = self.lease(session, ctx, endpoint).await?;
             let reused = lease.reused;
-            let request = to_region(session, ctx).map_err(|_| Trouble::Unsendable)?;
+            let request = to_region(session, ctx, self.pool.secures(endpoint))
+                .map_err(|_| Trouble::Unsendable)?;
             let again =
                 match Exchange::open(lease, request, session, replay, self.admission.limits()) {
                     Err(_) => Trouble::NeverSent,
@@ -353,7 +354,11 @@ fn answered(ctx: &Context) -> Outcome {
     }
 }
 
-fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>, http::Error> {
+fn to_region(
+    session: &ServerSession,
+    ctx: &Context,
+    secure: bool,
+) -> Result<http::Request<()>, http::Error> {
     let head = session.req_header();
     let passing = Passing {
         id: ctx.id,
@@ -365,7 +370,11 @@ fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>
         tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
         authority: authority(head),
         trace: ctx.trace,
-        scheme: http::uri::Scheme::HTTP,
+        scheme: if secure {
+            http::uri::Scheme::HTTPS
+        } else {
+            http::uri::Scheme::HTTP
+        },
     };
     response::to_region(head, passing)
 }

@@ -10,4 +10,5 @@ mod limits;
 mod names;
 mod polls;
 mod protocols;
+mod secure;
 mod streams;

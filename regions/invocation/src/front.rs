@@ -7,6 +7,7 @@ mod intake;
 mod invoke;
 mod item;
 mod listener;
+mod secure;
 mod wait;
 
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::respond::{self, Refusal};
 use crate::workers::Workers;
 
 pub(crate) use listener::{Listener, Tokens};
+pub use secure::SecureError;
+pub(crate) use secure::acceptor;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";
