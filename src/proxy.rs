@@ -180,7 +180,7 @@ impl EdgeProxy {
             Some(Problematic::Engine(405))
         } else if head.headers.len() > HEADERS || fields + head.raw_path().len() > HEAD_SIZE {
             Some(Problematic::LargeHead)
-        } else if !head.raw_path_is_utf8() {
+        } else if !head.raw_path_is_utf8() || !has_target(head) {
             Some(Problematic::BadRequest)
         } else if announced.is_some_and(|length| length > self.admission.limits().body) {
             Some(Problematic::LargeBody)
@@ -285,6 +285,12 @@ fn facts(head: &http::request::Parts) -> Facts<'_> {
         poll: bytes(headers::POLL_SECONDS),
         idempotency_key: head.headers.contains_key("idempotency-key"),
     }
+}
+
+/// Whether there is a path, or `*` where that is allowed (RFC 9112 §3.2).
+fn has_target(head: &http::request::Parts) -> bool {
+    let path = head.uri.path_and_query().map_or("", |p| p.as_str());
+    path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS)
 }
 
 /// Whom the caller asked for: `:authority` or an absolute target, else `Host`.

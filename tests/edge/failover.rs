@@ -244,9 +244,12 @@ async fn way(target: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
                 let Ok(mut far) = TcpStream::connect(target).await else {
                     return;
                 };
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = frozen.wait_for(|frozen| *frozen) => std::future::pending().await,
+                let froze = tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+                    frozen = frozen.wait_for(|frozen| *frozen) => frozen.is_ok(),
+                };
+                if froze {
+                    std::future::pending::<()>().await;
                 }
             });
         }
@@ -323,7 +326,7 @@ async fn bodies_are_sent_again_up_to_the_replay_limit() {
 
 #[tokio::test]
 async fn nowhere_to_go_is_an_honest_503() {
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let edge = Edge::unready(&[("us-east", nobody)]).await;
     edge.health("us-east", "down").await;
     let answer = edge.post("/echo", "hello").await;

@@ -58,7 +58,7 @@ async fn calls_at_once_have_bounds() {
         })
         .await;
         if so_far == 2 {
-            let more = edge.client(Protocol::H1).await.call(call_of("a")).await;
+            let more = edge.client(Protocol::H2).await.call(call_of("a")).await;
             let more = more.expect("an answer");
             assert_eq!(
                 (more.status.as_u16(), more.header("retry-after")),

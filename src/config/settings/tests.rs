@@ -59,7 +59,7 @@ fn broken_rules_are_named() {
     refused(&format!("nonsense = 1\n{MINIMAL}{REGION}"), "nonsense");
     for endpoint in [
         "us-east:80",
-        "https://x:1",
+        "ftp://x:1",
         "http://x",
         "http://:1",
         "http://x:0",

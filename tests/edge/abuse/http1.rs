@@ -183,7 +183,7 @@ async fn what_is_too_large_is_refused() {
         (
             "target",
             request(&format!("GET /{long} HTTP/1.1"), "", ""),
-            ["431", "414"],
+            ["431", "400"],
         ),
         (
             "header",

@@ -18,7 +18,7 @@ async fn each_beginning_has_its_time() {
     let edge = witness.edge(QUICK).await;
     let head = format!("POST /slow HTTP/1.1\r\nHost: {}\r\n", host());
     let body = format!("{head}Authorization: Bearer key\r\nContent-Length: 10\r\n\r\nabc");
-    let cases: [(&str, std::net::SocketAddr, &[u8]); 8] = [
+    let cases: [(&str, std::net::SocketAddr, &[u8]); 7] = [
         ("nothing, TLS", edge.ports.https, b""),
         (
             "half a hello",
@@ -30,11 +30,6 @@ async fn each_beginning_has_its_time() {
             "half a preface",
             edge.ports.http,
             b"PRI * HTTP/2.0\r\n\r\nSM",
-        ),
-        (
-            "a preface and no SETTINGS",
-            edge.ports.http,
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         ),
         ("half a request line", edge.ports.http, b"POST /sl"),
         ("half a head", edge.ports.http, head.as_bytes()),
