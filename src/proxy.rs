@@ -30,6 +30,7 @@ use pingora_core::ErrorType;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -287,10 +288,18 @@ fn facts(head: &http::request::Parts) -> Facts<'_> {
     }
 }
 
-/// Whether there is a path, or `*` where that is allowed (RFC 9112 §3.2).
-fn has_target(head: &http::request::Parts) -> bool {
-    let path = head.uri.path_and_query().map_or("", |p| p.as_str());
-    path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS)
+/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2). The engine takes anything else for
+/// the root.
+fn has_target(head: &RequestHeader) -> bool {
+    let target = head.raw_path();
+    let begins = |scheme: &[u8]| {
+        let beginning = target.get(..scheme.len());
+        beginning.is_some_and(|b| b.eq_ignore_ascii_case(scheme))
+    };
+    begins(b"/")
+        || begins(b"http://")
+        || begins(b"https://")
+        || (target == b"*" && head.method == Method::OPTIONS)
 }
 
 /// Whom the caller asked for: `:authority` or an absolute target, else `Host`.
