@@ -42,6 +42,7 @@ fn world(count: u16) -> Snapshot {
                 rtt,
                 endpoints: vec![endpoint(2 * n + 1), endpoint(2 * n + 2)],
                 heard: None,
+                condition: frontdoor::table::Condition::default(),
             }
         })
         .collect();

@@ -5,10 +5,12 @@
 
 mod addresses;
 mod event;
+mod fault;
 mod freshness;
 mod health;
 mod latency;
 mod snapshot;
+mod witness;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +20,13 @@ use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::report::Report;
 
 pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
+pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
 pub use self::snapshot::{
     EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, place,
 };
+use self::witness::Witness;
 use crate::region::{Endpoint, Health, RegionIndex, Tally};
 
 /// The numbers by which the table judges; `config` fills them.
@@ -59,6 +63,7 @@ pub struct Limits {
 pub struct Table {
     limits: Limits,
     regions: Vec<RegionState>,
+    witness: Witness,
     epoch: u64,
 }
 
@@ -121,7 +126,7 @@ impl Table {
     /// A table of these regions, in this order, with the operator's weights. Nothing is known of them yet.
     #[must_use]
     pub fn new(regions: impl IntoIterator<Item = (RegionName, f64)>, limits: Limits) -> Self {
-        let regions = regions
+        let regions: Vec<RegionState> = regions
             .into_iter()
             .map(|(name, weight)| RegionState {
                 name,
@@ -133,6 +138,7 @@ impl Table {
             .collect();
         Self {
             limits,
+            witness: Witness::new(regions.iter().map(|r| r.name.clone())),
             regions,
             epoch: 0,
         }
@@ -141,6 +147,7 @@ impl Table {
     /// Takes one piece of news; returns the changes of health that followed from it.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Transition> {
         let limits = self.limits;
+        self.witness.note(&event, now);
         match event {
             Event::Resolved { region, addresses } => self.resolved(region, &addresses, now),
             Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
@@ -178,6 +185,7 @@ impl Table {
                 }
                 Vec::new()
             }
+            Event::Verdict(_) | Event::Canary { .. } | Event::Bus(_) => Vec::new(),
             Event::Tick => self.tick(now),
         }
     }
@@ -185,13 +193,12 @@ impl Table {
     /// The view of this moment, under the next epoch.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.epoch += 1;
+        let views = self.regions.iter().map(|r| r.view(now, &self.limits));
+        let mut regions: Vec<RegionView> = views.collect();
+        self.witness.conclude(&mut regions, now);
         Snapshot {
             epoch: self.epoch,
-            regions: self
-                .regions
-                .iter()
-                .map(|r| r.view(now, &self.limits))
-                .collect(),
+            regions,
         }
     }
 
@@ -330,6 +337,7 @@ impl RegionState {
             rtt: best.filter_map(|e| e.latency.value()).min(),
             endpoints,
             heard: self.heard.iter().map(|h| h.view).reduce(HeardView::with),
+            condition: Condition::default(),
         }
     }
 }

@@ -8,12 +8,13 @@ use prometheus::{
 
 use super::{counters, gauge, per_region};
 use crate::region::{Health, RegionIndex};
-use crate::table::{ProbeOutcome, Snapshot};
+use crate::table::{Fault, ProbeOutcome, Snapshot};
 
 /// Families about the edge's picture of the world.
 #[derive(Debug)]
 pub struct BackgroundMetrics {
     health: Vec<IntGauge>,
+    faults: Vec<[IntGauge; Fault::ALL.len()]>,
     rtt: Vec<Gauge>,
     probes: Vec<[IntCounter; 3]>,
     resolves: Vec<[IntCounter; 2]>,
@@ -46,6 +47,14 @@ impl BackgroundMetrics {
             &["region"],
         )?;
         registry.register(Box::new(rtt.clone()))?;
+        let faults = IntGaugeVec::new(
+            Opts::new(
+                "region_fault",
+                "1 for what is wrong with a region, by name; `none` if nothing is.",
+            ),
+            &["region", "fault"],
+        )?;
+        registry.register(Box::new(faults.clone()))?;
         let probes = counter(
             "probes_total",
             "Active checks, by what they showed.",
@@ -58,6 +67,9 @@ impl BackgroundMetrics {
         )?;
         Ok(Self {
             health: per_region(regions, |r| health.with_label_values(&[r])),
+            faults: per_region(regions, |r| {
+                Fault::ALL.map(|f| faults.with_label_values(&[r, f.as_str()]))
+            }),
             rtt: per_region(regions, |r| rtt.with_label_values(&[r])),
             probes: per_region(regions, |r| {
                 ["good", "bad", "silent"].map(|o| probes.with_label_values(&[r, o]))
@@ -122,6 +134,11 @@ impl BackgroundMetrics {
                 view.health as i64
             });
             rtt.set(view.rtt.as_ref().map_or(f64::NAN, Duration::as_secs_f64));
+        }
+        for (view, gauges) in snapshot.regions.iter().zip(&self.faults) {
+            for (fault, gauge) in Fault::ALL.into_iter().zip(gauges) {
+                gauge.set(i64::from(fault == view.condition.fault));
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ mod tests {
                 dropped: false,
             }],
             heard: None,
+            condition: crate::table::Condition::default(),
         }
     }
 

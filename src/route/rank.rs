@@ -26,6 +26,8 @@ pub(super) fn tier(view: &RegionView) -> Option<Tier> {
         return None;
     }
     Some(match view.health {
+        // It answers, and calls do not get through it.
+        Health::Up | Health::Ramp if view.condition.sick => Tier::Suspect,
         Health::Up | Health::Ramp => Tier::Well,
         Health::Suspect => Tier::Suspect,
         Health::Down => Tier::LastResort,

@@ -28,6 +28,7 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
             dropped: false,
         }],
         heard: None,
+        condition: crate::table::Condition::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use frontdoor_protocol::names::{RegionName, RegionTag};
 
+use super::Condition;
 use crate::region::{Flight, Health, RegionIndex, Row, Tally};
 
 /// The world as the table saw it at one moment.
@@ -42,6 +43,8 @@ pub struct RegionView {
     pub endpoints: Vec<EndpointView>,
     /// When a report of it was last heard, and what it said of its load.
     pub heard: Option<HeardView>,
+    /// What is known beside: what is wrong, what others say, whether its queue and workers work.
+    pub condition: Condition,
 }
 
 /// One address of a region.

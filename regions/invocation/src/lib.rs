@@ -30,6 +30,8 @@ mod dispatch;
 
 mod workers;
 
+mod choice;
+
 mod attach;
 
 mod front;

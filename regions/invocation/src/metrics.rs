@@ -63,6 +63,8 @@ pub(crate) struct Metrics {
     pub(crate) first_byte: Histogram,
     /// `frontdoor_invocation_publish_seconds`: work item sent to stream's ack.
     pub(crate) publish: Histogram,
+    /// `frontdoor_invocation_held_calls`: put aside for their callers to come back, running or answered.
+    pub(crate) held: IntGauge,
     /// `frontdoor_invocation_queued_calls`: accepted, not claimed.
     pub(crate) queued: IntGauge,
     /// `frontdoor_invocation_running_calls`: claimed, not finished.
@@ -75,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
     pub(crate) nats_up: IntGauge,
+    /// `frontdoor_invocation_requeued_calls_total`: waiting calls that were put on their queue again.
+    pub(crate) requeued: IntCounter,
     /// `frontdoor_invocation_reports_total`: reports handed to NATS.
     pub(crate) reports: IntCounter,
 }
@@ -94,6 +98,11 @@ impl Metrics {
         };
         let reports = IntCounter::new(full("reports_total"), "Reports handed to NATS")?;
         registry.register(Box::new(reports.clone()))?;
+        let requeued = IntCounter::new(
+            full("requeued_calls_total"),
+            "Waiting calls queued again: lost by the queue, or delivered and not claimed",
+        )?;
+        registry.register(Box::new(requeued.clone()))?;
         Ok(Self {
             calls: counters(
                 registry,
@@ -131,12 +140,17 @@ impl Metrics {
                 "Work item sent to stream's ack",
                 &PUBLISH_BUCKETS,
             )?,
+            held: gauge(
+                "held_calls",
+                "Calls put aside for their callers to come back",
+            )?,
             queued: gauge("queued_calls", "Calls accepted and not claimed")?,
             running: gauge("running_calls", "Calls claimed and not finished")?,
             workers: gauge("workers", "Workers heard lately that take calls")?,
             free_slots: gauge("free_slots", "Calls that these workers could take now")?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
+            requeued,
             reports,
         })
     }

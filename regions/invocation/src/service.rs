@@ -20,8 +20,13 @@ use crate::auth::{self, Auth};
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
+    watch_queues,
 };
+<<<<<<< HEAD
 use crate::front::{Front, Listener, SecureError, Tokens, acceptor};
+=======
+use crate::front::{Front, Held, Listener, Tokens};
+>>>>>>> main
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
@@ -90,10 +95,13 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     )?;
     let stop = settings.stop;
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
+    let connections = TaskTracker::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
+        held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
+        outage: settings.nats.patience,
         // A region's name is lower case letters, digits and `-`.
         region: HeaderValue::from_str(settings.region.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("")),
@@ -104,7 +112,6 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         metrics,
     });
     background.start(&front, waiting_cancels, admin, registry);
-    let connections = TaskTracker::new();
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);
@@ -144,6 +151,7 @@ impl Background {
         let (tasks, stop) = (&self.tasks, || self.stop.clone());
         let dispatch = || Arc::clone(&front.dispatch);
         tasks.spawn(dispatch().follow_link(stop()));
+        tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));

@@ -11,9 +11,12 @@ mod world;
 mod worker;
 
 mod answers;
+mod authority;
 mod claims;
 mod crowd;
+mod polls;
 mod presence;
+mod queue;
 mod refusals;
 mod reports;
 mod stopping;
