@@ -11,11 +11,8 @@ use std::path::Path;
 use frontdoor_protocol::config::{ConfigError, parse};
 
 pub use settings::{
-<<<<<<< HEAD
-    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Scope, Settings, Stop, Tls, Workers,
-=======
-    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Workers,
->>>>>>> main
+    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Tls,
+    Workers,
 };
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.

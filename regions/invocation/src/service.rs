@@ -22,11 +22,7 @@ use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-<<<<<<< HEAD
-use crate::front::{Front, Listener, SecureError, Tokens, acceptor};
-=======
-use crate::front::{Front, Held, Listener, Tokens};
->>>>>>> main
+use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
