@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::attach::desk::Desk;
+use crate::attach::standby::{self, Standby};
 use crate::auth::{self, Auth};
 use crate::config::Settings;
 use crate::dispatch::{
@@ -94,6 +95,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let connections = TaskTracker::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
+        standby: Standby::new(),
         held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
@@ -119,6 +121,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let stopping = Stopping {
         phases: &front.phases,
         desk: &front.desk,
+        standby: &front.standby,
         link: &front.dispatch.link,
         connections: &connections,
         tokens: &tokens,
@@ -150,6 +153,13 @@ impl Background {
         tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
+        tasks.spawn(standby::speak(
+            Arc::clone(&front.standby),
+            front.attach_url.clone(),
+            dispatch(),
+            Arc::clone(&front.phases),
+            stop(),
+        ));
         tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));
         tasks.spawn(auth::hear_revocations(
             Arc::clone(&front.auth),
