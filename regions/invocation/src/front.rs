@@ -9,6 +9,7 @@ mod intake;
 mod invoke;
 mod item;
 mod listener;
+mod secure;
 mod wait;
 mod wrap;
 
@@ -36,6 +37,8 @@ use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub use secure::SecureError;
+pub(crate) use secure::acceptor;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";

@@ -23,7 +23,7 @@ use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, Tokens};
+use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
@@ -45,6 +45,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The port for edges cannot be secured.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] LinkError),
@@ -60,6 +63,12 @@ pub enum RunError {
 pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
     let listener = Listener::bind(settings.listen, settings.trusted_edges.clone())
         .map_err(bind_error(settings.listen))?;
+    let secured = match &settings.tls {
+        None => None,
+        Some(tls) => Some(
+            Listener::bind_secured(tls.listen, acceptor(tls)?).map_err(bind_error(tls.listen))?,
+        ),
+    };
     let admin = TcpListener::bind(settings.admin)
         .await
         .map_err(bind_error(settings.admin))?;
@@ -104,6 +113,9 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);
+    if let Some(secured) = secured {
+        connections.spawn(secured.accept(Arc::clone(&front), connections.clone(), tokens.clone()));
+    }
 
     shutdown.cancelled().await;
     let stopping = Stopping {
