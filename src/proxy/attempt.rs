@@ -375,6 +375,7 @@ fn to_region(
     let head = session.req_header();
     let passing = Passing {
         id: ctx.id,
+        movable,
         time_left: ctx.time_left(),
         peer: session
             .client_addr()
