@@ -15,6 +15,7 @@ use std::time::Duration;
 use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
+use frontdoor_protocol::verdict::CANARY_PATH;
 use http::header::{HOST, HeaderValue};
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
 use crate::auth::Auth;
+use crate::canary::Canaries;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -46,6 +48,7 @@ pub(crate) struct Front {
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) canaries: Canaries,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -82,6 +85,13 @@ impl Front {
                 if path == HEALTH && request.method() == Method::GET =>
             {
                 respond::health(&self.region, self.fault().as_ref()).map(Body::full)
+            }
+            // What it costs is for edges to spend; anybody else learns nothing.
+            Err(TargetError::Unknown { .. })
+                if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
+            {
+                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                respond::canary(&self.region, found).map(Body::full)
             }
             Err(error) => self.refuse(
                 &self.stamp(peer, request.headers()),

@@ -32,6 +32,8 @@ mod workers;
 
 mod attach;
 
+mod canary;
+
 mod front;
 
 mod report;
