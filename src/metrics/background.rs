@@ -6,7 +6,7 @@ use prometheus::{
     Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::{counters, gauge, per_region};
+use super::{counters, from_the_start, gauge, per_region};
 use crate::region::{Health, RegionIndex};
 use crate::table::{Fault, ProbeOutcome, Snapshot};
 
@@ -65,6 +65,16 @@ impl BackgroundMetrics {
             "Look-ups of regions' names.",
             &["region", "outcome"],
         )?;
+        let transitions = counter(
+            "transitions_total",
+            "Changes of an endpoint's health.",
+            &["region", "to"],
+        )?;
+        for region in regions {
+            for to in Health::ALL {
+                let _ = transitions.with_label_values(&[region.as_str(), to.as_str()]);
+            }
+        }
         Ok(Self {
             health: per_region(regions, |r| health.with_label_values(&[r])),
             faults: per_region(regions, |r| {
@@ -77,16 +87,15 @@ impl BackgroundMetrics {
             resolves: per_region(regions, |r| {
                 ["good", "failed"].map(|o| resolves.with_label_values(&[r, o]))
             }),
-            transitions: counter(
-                "transitions_total",
-                "Changes of an endpoint's health.",
-                &["region", "to"],
-            )?,
-            reports: counter(
-                "reports_total",
-                "Messages heard over chatter, by what became of them.",
-                &["outcome"],
-            )?,
+            transitions,
+            reports: from_the_start(
+                counter(
+                    "reports_total",
+                    "Messages heard over chatter, by what became of them.",
+                    &["outcome"],
+                )?,
+                ["taken", "malformed", "impostor"].map(|outcome| [outcome]),
+            ),
             epoch: gauge("snapshot_epoch", "Number of the newest snapshot.")?,
             nats_connected: gauge("nats_connected", "1 while NATS is connected.")?,
         })

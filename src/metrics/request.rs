@@ -6,7 +6,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use super::{counters, gauge, per_region};
+use super::{counters, from_the_start, gauge, per_region};
 use crate::region::RegionIndex;
 use crate::route::{Failure, Why};
 
@@ -35,6 +35,7 @@ pub struct RequestMetrics {
     moves: IntCounterVec,
     stops: IntCounterVec,
     handshakes_failed: IntCounterVec,
+    limited: IntCounterVec,
     /// Client connections that are open.
     pub connections: IntGauge,
     /// Calls that are under way.
@@ -113,21 +114,38 @@ impl RequestMetrics {
                 Outcome::ALL.map(|outcome| ended.with_label_values(&[region, outcome.as_str()]))
             }),
             first_byte: per_region(regions, |region| first_byte.with_label_values(&[region])),
-            moves: counter(
-                "moves_total",
-                "Attempts that went on in another region, by the failure before.",
-                &["failure"],
-            )?,
-            stops: counter(
-                "stops_total",
-                "Failed attempts that did not go on elsewhere, by the reason.",
-                &["reason"],
-            )?,
-            handshakes_failed: counter(
-                "handshakes_failed_total",
-                "Connections that never got to HTTP.",
-                &["stage"],
-            )?,
+            moves: from_the_start(
+                counter(
+                    "moves_total",
+                    "Attempts that went on in another region, by the failure before.",
+                    &["failure"],
+                )?,
+                Failure::ALL.map(|failure| [failure.as_str()]),
+            ),
+            stops: from_the_start(
+                counter(
+                    "stops_total",
+                    "Failed attempts that did not go on elsewhere, by the reason.",
+                    &["reason"],
+                )?,
+                Why::ALL.map(|why| [why.as_str()]),
+            ),
+            handshakes_failed: from_the_start(
+                counter(
+                    "handshakes_failed_total",
+                    "Connections that never got to HTTP.",
+                    &["stage"],
+                )?,
+                ["tls", "preface", "limit"].map(|stage| [stage]),
+            ),
+            limited: from_the_start(
+                counter(
+                    "limited_total",
+                    "Calls that were not let in, by the limit that they met.",
+                    &["limit"],
+                )?,
+                ["calls", "key-calls", "key-rate"].map(|limit| [limit]),
+            ),
             connections: gauge("connections", "Client connections that are open.")?,
             in_flight: gauge("in_flight", "Calls that are under way.")?,
             news_lost,
@@ -161,6 +179,11 @@ impl RequestMetrics {
     /// Counts a failed attempt that was the last.
     pub fn stopped(&self, why: Why) {
         self.stops.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// Counts a call that was not let in.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.with_label_values(&[limit]).inc();
     }
 
     /// Counts a connection that failed in `stage`: `tls`, `preface` or `limit`.

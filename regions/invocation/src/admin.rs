@@ -67,8 +67,15 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let families = &admin.front.metrics;
     let count = |calls: u64| i64::try_from(calls).unwrap_or(i64::MAX);
+    families.held.set(count(
+        u64::try_from(admin.front.held.count()).unwrap_or(u64::MAX),
+    ));
     families.queued.set(count(admin.front.desk.queued()));
     families.running.set(count(admin.front.desk.running()));
+    let standing = admin.front.standby.count();
+    families
+        .standing
+        .set(i64::try_from(standing).unwrap_or(i64::MAX));
     let workers = admin.front.workers.total();
     families.workers.set(workers.workers.into());
     families.free_slots.set(workers.free.into());

@@ -11,11 +11,14 @@ mod world;
 mod worker;
 
 mod answers;
+mod authority;
 mod claims;
 mod crowd;
+mod polls;
 mod presence;
 mod queue;
 mod refusals;
 mod reports;
+mod standby;
 mod stopping;
 mod streams;
