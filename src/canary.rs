@@ -6,6 +6,7 @@
 mod turns;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::verdict::{CANARY_PATH, Canary};
@@ -18,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use self::turns::Turns;
 use crate::chatter::Turn;
 use crate::probe::Slot;
-use crate::region::{Health, RegionIndex};
+use crate::region::{Endpoint, Health, RegionIndex};
 use crate::table::{Event, RegionView, SnapshotReader};
+use crate::upstream::Dialer;
 
 /// What the task needs.
 pub struct Canaries {
@@ -27,6 +29,8 @@ pub struct Canaries {
     pub snapshots: SnapshotReader,
     /// Whose turn it is.
     pub turn: watch::Receiver<Turn>,
+    /// Opens connections as calls do.
+    pub dialer: Arc<Dialer>,
     /// Where verdicts go.
     pub events: mpsc::Sender<Event>,
 }
@@ -57,7 +61,8 @@ impl Canaries {
                     continue;
                 };
                 if turns.due(region, turn, &view.condition, Instant::now()) {
-                    flights.spawn(fly(region, address, self.events.clone()));
+                    let endpoint = Endpoint { region, address };
+                    flights.spawn(fly(endpoint, Arc::clone(&self.dialer), self.events.clone()));
                 }
             }
         }
@@ -73,13 +78,13 @@ fn nearest(view: &RegionView) -> Option<SocketAddr> {
 
 /// Asks; whether the region offers canaries at all.
 async fn fly(
-    region: RegionIndex,
-    address: SocketAddr,
+    endpoint: Endpoint,
+    dialer: Arc<Dialer>,
     events: mpsc::Sender<Event>,
 ) -> (RegionIndex, bool) {
     // A connection of its own: canaries are few, and one that hangs is no matter of the health checks.
-    let slot = Slot::default();
-    let outcome = match timeout(PATIENCE, slot.get(address, CANARY_PATH)).await {
+    let (slot, region) = (Slot::default(), endpoint.region);
+    let outcome = match timeout(PATIENCE, slot.get(&dialer, endpoint, CANARY_PATH)).await {
         Ok(Ok((StatusCode::NO_CONTENT, _))) => Canary::Well,
         Ok(Ok((StatusCode::SERVICE_UNAVAILABLE, _))) => Canary::Queue,
         Ok(Ok((StatusCode::GATEWAY_TIMEOUT, _))) => Canary::Workers,
@@ -88,7 +93,7 @@ async fn fly(
         Ok(Err(_)) | Err(_) => Canary::Silent,
     };
     if outcome != Canary::Well {
-        tracing::debug!(%address, outcome = outcome.as_str(), "a canary did not get through");
+        tracing::debug!(address = %endpoint.address, outcome = outcome.as_str(), "a canary did not get through");
     }
     // The keeper is gone only when everything stops.
     let _ = events.send(Event::Canary { region, outcome }).await;

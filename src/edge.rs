@@ -272,6 +272,7 @@ impl World {
             let canaries = Canaries {
                 snapshots: self.reader.clone(),
                 turn: whose,
+                dialer: Arc::clone(&self.dialer),
                 events: self.events.clone(),
             };
             tasks.spawn(canaries.run(stop.clone()));
