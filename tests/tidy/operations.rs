@@ -159,7 +159,7 @@ fn metrics_keep_the_conventions() {
             }
             for label in family.labels.keys() {
                 let bounded = [
-                    "region", "outcome", "failure", "reason", "stage", "to", "event", "le",
+                    "region", "outcome", "failure", "reason", "stage", "to", "event", "fault", "le",
                 ];
                 assert!(
                     bounded.contains(&label.as_str()),
