@@ -24,12 +24,12 @@ use crate::listen::certificates::{CertificateError, Certificates, acceptor};
 use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
 use crate::probe::Prober;
-use crate::proxy::{EdgeProxy, ReplayBudget};
+use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::RetryBudget;
 use crate::table::{self, Event, SnapshotReader, Table};
-use crate::upstream::{self, Pool};
+use crate::upstream::{self, Dialer, Pool, TrustError};
 
 /// Why the edge cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum EdgeError {
     /// A certificate is of no use.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// Regions cannot be spoken to over TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -69,6 +72,7 @@ struct Ports {
 /// What all background tasks share.
 struct World {
     settings: Settings,
+    dialer: Arc<Dialer>,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     reader: SnapshotReader,
@@ -88,7 +92,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
-    let acceptor = acceptor(certificates)?;
+    let acceptor = acceptor(Arc::clone(&certificates))?;
+    let dialer = Dialer::new(&settings.regions, settings.region_tls.as_ref())?;
+    let dialer = Arc::new(dialer);
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
         .regions
@@ -113,6 +119,7 @@ pub async fn run(
     };
     let world = World {
         settings,
+        dialer,
         metrics,
         events,
         reader,
@@ -143,6 +150,7 @@ pub async fn run(
 
     let pool = Arc::new(Pool::new(
         world.settings.upstream,
+        Arc::clone(&world.dialer),
         Arc::clone(&world.metrics),
     ));
     tasks.spawn(upstream::keep_warm(
@@ -153,10 +161,11 @@ pub async fn run(
     let (drain, draining) = watch::channel(false);
     let calls = TaskTracker::new();
     let front = Arc::new(Front {
-        app: world.proxy(Arc::clone(&pool)),
+        app: world.proxy(Arc::clone(&pool), certificates),
         acceptor,
         metrics: Arc::clone(&world.metrics),
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
+        handshake: world.settings.calls.handshake,
         streams: world.settings.listen.streams,
         draining,
         tasks: calls.clone(),
@@ -251,6 +260,7 @@ impl World {
         }
         let prober = Prober {
             settings: self.settings.probe.clone(),
+            dialer: Arc::clone(&self.dialer),
             snapshots: self.reader.clone(),
             events: self.events.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -272,13 +282,15 @@ impl World {
     }
 
     /// The request path.
-    fn proxy(&self, pool: Arc<Pool>) -> Arc<EdgeProxy> {
+    fn proxy(&self, pool: Arc<Pool>, certificates: Arc<Certificates>) -> Arc<EdgeProxy> {
         let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
             policy: self.settings.policy,
             budget: Arc::clone(&self.budget),
+            admission: Arc::new(Admission::new(self.settings.calls)),
+            certificates,
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),

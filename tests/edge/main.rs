@@ -1,11 +1,14 @@
 //! The edge alone, in this process, in front of regions that do as they are told: TLS, protocols, identity, failover,
 //! streams, admin pages, stop.
 
+mod abuse;
 mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
+mod limits;
 mod names;
 mod polls;
 mod protocols;
+mod secure;
 mod streams;

@@ -9,6 +9,7 @@ mod intake;
 mod invoke;
 mod item;
 mod listener;
+mod secure;
 mod wait;
 mod wrap;
 
@@ -26,6 +27,7 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
+use crate::attach::standby::Standby;
 use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
@@ -35,6 +37,8 @@ use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub use secure::SecureError;
+pub(crate) use secure::acceptor;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";
@@ -49,6 +53,7 @@ pub(crate) struct Front {
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) standby: Arc<Standby>,
     pub(crate) held: Held,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
@@ -74,7 +79,8 @@ impl Front {
         let host = authority(&request);
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
-            let mut response = attach::serve(&self.desk, &self.metrics, request).await;
+            let mut response =
+                attach::serve(&self.desk, &self.standby, &self.metrics, request).await;
             let headers = response.headers_mut();
             headers.insert(headers::REGION, self.region.clone());
             return response;

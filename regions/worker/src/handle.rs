@@ -116,19 +116,42 @@ impl Handler {
         ended
     }
 
+    /// Runs a call that a standing stream got: it is claimed, and no message stands for it.
+    pub(crate) async fn handed(&self, item: Item, upload: Upload) -> Option<Tail> {
+        let Some(entry) = self.running.enter(item.id) else {
+            self.metrics.item(Outcome::Duplicate);
+            return None;
+        };
+        let began = Instant::now();
+        let (outcome, tail) = tokio::select! {
+            ended = self.granted(item, upload) => ended,
+            () = entry.cancelled() => (Outcome::Cancelled, None),
+            () = self.cut.cancelled() => (Outcome::CutAtStop, None),
+        };
+        if outcome == Outcome::Answered {
+            self.load.took(began.elapsed());
+        }
+        self.metrics.item(outcome);
+        tail
+    }
+
     /// Claim, then call, then answer: attach before execute.
     async fn claimed(&self, item: Item) -> Ended {
         let timer = self.metrics.claim_seconds.start_timer();
         let claim = self.attach.claim(&item.service).await;
         timer.observe_duration();
-        let mut upload = match claim {
-            Ok(upload) => upload,
-            Err(ClaimError::Refused) => return (Outcome::Refused, None),
+        match claim {
+            Ok(upload) => self.granted(item, upload).await,
+            Err(ClaimError::Refused) => (Outcome::Refused, None),
             Err(ClaimError::Unreachable(reason)) => {
                 tracing::warn!(id = %item.id, reason, "claim failed");
-                return (Outcome::ServiceUnreachable, None);
+                (Outcome::ServiceUnreachable, None)
             }
-        };
+        }
+    }
+
+    /// Call, then answer.
+    async fn granted(&self, item: Item, mut upload: Upload) -> Ended {
         let answer = tokio::select! {
             biased;
             _ = upload.gone() => return (Outcome::CallerGone, None),
