@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Ready};
+use crate::canary::Canaries;
 use crate::chatter::{Chatter, Turn};
 use crate::config::Settings;
 use crate::keeper::Keeper;
@@ -266,8 +267,15 @@ impl World {
             metrics: Arc::clone(&self.metrics),
         };
         tasks.spawn(prober.run(stop.clone()));
-        let (turn, _) = watch::channel(Turn::Alone);
         if let Some(settings) = self.settings.nats.clone() {
+            let (turn, whose) = watch::channel(Turn::Alone);
+            let canaries = Canaries {
+                snapshots: self.reader.clone(),
+                turn: whose,
+                dialer: Arc::clone(&self.dialer),
+                events: self.events.clone(),
+            };
+            tasks.spawn(canaries.run(stop.clone()));
             let chatter = Chatter {
                 settings,
                 edge: rand::random(),

@@ -17,11 +17,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Slot;
+pub(crate) use self::connection::Slot;
 use self::schedule::{Schedule, Target};
 use crate::config::Probe;
 use crate::metrics::Metrics;
-use crate::region::Endpoint;
+use crate::region::{Endpoint, Health};
 use crate::table::{Event, ProbeOutcome, SnapshotReader};
 use crate::upstream::Dialer;
 
@@ -83,7 +83,11 @@ impl Prober {
                         region: crate::region::RegionIndex(index),
                         address: endpoint.address,
                     },
-                    health: endpoint.health,
+                    // Another edge doubts it: hearsay, but reason to look sooner.
+                    health: match endpoint.health {
+                        Health::Up | Health::Ramp if region.condition.accused => Health::Suspect,
+                        health => health,
+                    },
                     rtt: endpoint.rtt,
                 })
             });

@@ -17,10 +17,10 @@ use crate::upstream::Dialer;
 
 /// Where the connection to one address is kept, if there is one.
 #[derive(Default)]
-pub(super) struct Slot(Mutex<Option<Arc<Live>>>);
+pub(crate) struct Slot(Mutex<Option<Arc<Live>>>);
 
 /// A connection and the task that drives it.
-pub(super) struct Live {
+pub(crate) struct Live {
     sender: SendRequest<Empty<Bytes>>,
     _driver: AbortOnDropHandle<()>,
 }
@@ -33,7 +33,7 @@ struct Doubted<'a> {
 
 /// Why a check could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProbeError {
+pub(crate) enum ProbeError {
     /// No TCP connection.
     #[error("no connection: {0}")]
     Connect(#[from] std::io::Error),
@@ -50,7 +50,7 @@ pub(super) enum ProbeError {
 impl Slot {
     /// Asks for `path`, on a new connection if there is none that works; returns the status and how long the answer
     /// took. The body is not read.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         dialer: &Dialer,
         endpoint: Endpoint,
@@ -107,7 +107,7 @@ impl Live {
 
 impl ProbeError {
     /// Whether the endpoint itself failed, and not our own giving up on a connection.
-    pub(super) fn is_theirs(&self) -> bool {
+    pub(crate) fn is_theirs(&self) -> bool {
         !matches!(self, Self::Http(error) if error.is_canceled())
     }
 }

@@ -2,6 +2,7 @@
 //! streams, admin pages, stop.
 
 mod abuse;
+mod chatter;
 mod failover;
 mod harness;
 mod identity;

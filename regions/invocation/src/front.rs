@@ -20,6 +20,7 @@ use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::errand::{self, Asked, Errand};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
+use frontdoor_protocol::verdict::CANARY_PATH;
 use http::header::{HOST, HeaderValue};
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
@@ -29,6 +30,7 @@ use crate::attach::body::Body;
 use crate::attach::desk::Desk;
 use crate::attach::standby::Standby;
 use crate::auth::Auth;
+use crate::canary::Canaries;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -57,6 +59,7 @@ pub(crate) struct Front {
     pub(crate) held: Held,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) canaries: Canaries,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -106,6 +109,13 @@ impl Front {
                 if path == HEALTH && request.method() == Method::GET =>
             {
                 respond::health(&self.region, self.fault().as_ref()).map(Body::full)
+            }
+            // What it costs is for edges to spend; anybody else learns nothing.
+            Err(TargetError::Unknown { .. })
+                if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
+            {
+                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                respond::canary(&self.region, found).map(Body::full)
             }
             Err(error) => self.refuse(
                 &self.stamp(peer, request.headers()),

@@ -36,6 +36,8 @@ mod choice;
 
 mod attach;
 
+mod canary;
+
 mod front;
 
 mod report;

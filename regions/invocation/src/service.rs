@@ -18,6 +18,7 @@ use crate::admin;
 use crate::attach::desk::Desk;
 use crate::attach::standby::{self, Standby};
 use crate::auth::{self, Auth};
+use crate::canary::Canaries;
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
@@ -107,6 +108,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         dispatch,
         phases: Arc::new(Phases::new()),
         workers: Workers::new(),
+        canaries: Canaries::default(),
         metrics,
     });
     background.start(&front, waiting_cancels, admin, registry);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
-use frontdoor_protocol::envelope;
+use frontdoor_protocol::{envelope, subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,9 @@ type Ended = (Outcome, Option<Tail>);
 impl Handler {
     /// Handles one message. The slot is free when this returns; the tail only waits for the service.
     pub(crate) async fn handle(self: Arc<Self>, message: jetstream::Message) -> Option<Tail> {
+        if let Some(id) = header(&message, envelope::CANARY_HEADER) {
+            return sing(&message, id).await;
+        }
         let (outcome, tail) = match decode(&message) {
             Ok(item) => self.run(item, &message).await,
             Err(error) => {
@@ -235,6 +238,20 @@ fn decode(message: &jetstream::Message) -> Result<Item, ItemError> {
 fn header<'a>(message: &'a jetstream::Message, name: &str) -> Option<&'a str> {
     let value = message.headers.as_ref()?.get(name)?;
     Some(value.as_str())
+}
+
+/// Says that a canary came through the queue; it is no call, so nothing else happens.
+async fn sing(message: &jetstream::Message, id: &str) -> Option<Tail> {
+    if let Ok(id) = id.parse() {
+        let client = message.context.client();
+        let said = client.publish(subject::canary(id), "".into());
+        // Whoever waits for it asks again with the next.
+        let _ = tokio::time::timeout(NATS_TIMEOUT, said).await;
+    }
+    if let Err(reason) = acknowledge(message, AckKind::Ack).await {
+        tracing::debug!(reason, "canary not settled");
+    }
+    None
 }
 
 /// The how-manieth delivery this is; the first is 1.
