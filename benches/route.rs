@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use frontdoor::region::{Health, RegionIndex};
-use frontdoor::route::{Policy, Tried, decide};
+use frontdoor::route::{Ask, Policy, decide};
 use frontdoor::table::{EndpointView, RegionView, Snapshot};
 use frontdoor_protocol::names::RegionName;
 
@@ -55,18 +55,18 @@ fn decisions(c: &mut Criterion) {
         c.bench_function(&format!("decide/{count}"), |b| {
             b.iter(|| {
                 seed = seed.wrapping_add(1);
-                decide(black_box(&snapshot), &policy, &Tried::default(), seed)
+                decide(black_box(&snapshot), &policy, &Ask::default(), seed)
             });
         });
     }
     let snapshot = world(50);
-    let mut tried = Tried::default();
-    (0..3).for_each(|region| tried.add(RegionIndex(region)));
+    let mut ask = Ask::default();
+    (0..3).for_each(|region| ask.tried.add(RegionIndex(region)));
     let mut seed = 0_u64;
     c.bench_function("decide/50/third-move", |b| {
         b.iter(|| {
             seed = seed.wrapping_add(1);
-            decide(black_box(&snapshot), &policy, black_box(&tried), seed)
+            decide(black_box(&snapshot), &policy, black_box(&ask), seed)
         });
     });
 }

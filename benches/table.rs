@@ -64,6 +64,7 @@ fn news(c: &mut Criterion) {
             Event::Served {
                 endpoint,
                 outcome: ServedOutcome::Answered(3),
+                target: None,
             },
         ),
         ("tick", Event::Tick),

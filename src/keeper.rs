@@ -70,6 +70,7 @@ impl Keeper {
                     self.apply(Event::Served {
                         endpoint,
                         outcome: ServedOutcome::Answered(count),
+                        target: None,
                     });
                 }
             }

@@ -94,21 +94,15 @@ impl ProxyHttp for EdgeProxy {
         let snapshot = self.snapshots.load();
         let decision = match ctx.next.take() {
             Some(decision) => decision,
-            None => self.decide(&snapshot, ctx).map_err(|NoRegion| {
+            None => self.decide(&snapshot, ctx).map_err(|NoRegion { .. }| {
                 ctx.problem = Some(Problematic::NoRegion);
                 Error::new(ErrorType::ConnectNoRoute)
             })?,
         };
         if let Some(view) = snapshot.regions.get(decision.region.0) {
             ctx.id = ctx.id.with_tag(view.tag);
-            let endpoint = view
-                .endpoints
-                .iter()
-                .find(|e| e.address == decision.address);
-            ctx.begin(
-                decision,
-                &endpoint.map(|e| Arc::clone(&e.tally)).unwrap_or_default(),
-            );
+            let flight = snapshot.depart(decision.region, decision.address, decision.row);
+            ctx.begin(decision, flight);
         }
         Ok(Box::new(upstream::peer(decision.address, ctx.time_left())))
     }
@@ -140,8 +134,10 @@ impl ProxyHttp for EdgeProxy {
         ctx.declined = execution.is_some();
         let status = response.status.as_u16();
         if execution == Some(Execution::NotStarted) && route::declined(status) {
-            if status == 503 {
-                self.tell(ctx, ServedOutcome::Declined);
+            match status {
+                503 => self.tell(ctx, ServedOutcome::Declined),
+                404 => self.tell(ctx, ServedOutcome::NotHere),
+                _ => {}
             }
             if self.moves_on(session, ctx, Failure::NotStarted) {
                 let mut error =
@@ -276,7 +272,7 @@ const WRITE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl EdgeProxy {
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
-        route::decide(snapshot, &self.policy, &ctx.tried, ctx.next_seed())
+        route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
     }
 
     /// After a failed attempt: whether there will be another one. If so, `ctx.next` says where.
@@ -292,7 +288,7 @@ impl EdgeProxy {
         };
         let elsewhere = self
             .decide(&self.snapshots.load(), ctx)
-            .or_else(|NoRegion| {
+            .or_else(|NoRegion { .. }| {
                 // A region that refuses one stream is there: without another one, it is asked again.
                 ctx.tried = if failure == Failure::Refused {
                     Tried::default()
@@ -303,7 +299,7 @@ impl EdgeProxy {
             });
         let next = match elsewhere {
             Ok(_) => route::after(failure, &circumstances, || self.budget.withdraw()),
-            Err(NoRegion) => route::after(failure, &circumstances, || true).without_region(),
+            Err(NoRegion { .. }) => route::after(failure, &circumstances, || true).without_region(),
         };
         match (next, elsewhere) {
             (route::Next::Elsewhere, Ok(decision)) => {
@@ -316,7 +312,7 @@ impl EdgeProxy {
                 ctx.stop = Some(why);
                 false
             }
-            (route::Next::Elsewhere, Err(NoRegion)) => false,
+            (route::Next::Elsewhere, Err(NoRegion { .. })) => false,
         }
     }
 
@@ -325,7 +321,11 @@ impl EdgeProxy {
         if let Some(endpoint) = ctx.endpoint()
             && self
                 .news
-                .try_send(Event::Served { endpoint, outcome })
+                .try_send(Event::Served {
+                    endpoint,
+                    outcome,
+                    target: ctx.identity.map(|i| i.target),
+                })
                 .is_err()
         {
             self.metrics.request.news_lost.inc();

@@ -4,6 +4,7 @@
 //! protocol crate.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A region's place in the configuration: stable for the life of a configuration, cheap to copy and compare.
@@ -18,6 +19,10 @@ pub struct Endpoint {
     /// Where it is.
     pub address: SocketAddr,
 }
+
+/// A function's place in the table (or that of one of its versions): dense, valid within one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Row(pub u32);
 
 /// How well an endpoint or a region is; the order is from worst to best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +46,12 @@ pub struct Tally {
     good: AtomicU32,
     /// Requests whose answer began, ever.
     served: AtomicU64,
+}
+
+/// A call on its way: counted where it goes for as long as this lives.
+#[derive(Debug)]
+pub struct Flight {
+    endpoint: Arc<Tally>,
 }
 
 // === impl Health ===
@@ -79,5 +90,27 @@ impl Tally {
     /// How many answers began since the last call.
     pub fn take_good(&self) -> u32 {
         self.good.swap(0, Ordering::Relaxed)
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    /// A call leaves for an endpoint.
+    #[must_use]
+    pub fn begin(endpoint: Arc<Tally>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { endpoint }
+    }
+
+    /// Its answer began.
+    pub fn answered(&self) {
+        self.endpoint.answered();
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

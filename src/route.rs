@@ -16,10 +16,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use frontdoor_protocol::names::{FunctionId, VersionId};
+
 pub use self::budget::RetryBudget;
 pub use self::failover::{Circumstances, Failure, Next, Why, after, declined};
 use self::rank::{Draw, Tier};
-use crate::region::{Health, RegionIndex};
+use crate::region::{Health, RegionIndex, Row};
 use crate::table::{RegionView, Snapshot};
 
 /// The numbers by which routes are chosen; `config` fills them.
@@ -46,6 +48,8 @@ pub struct Decision {
     pub address: SocketAddr,
     /// Why this region.
     pub reason: Reason,
+    /// The function's place in the table, if it is known there.
+    pub row: Option<Row>,
 }
 
 /// Why a region was chosen.
@@ -61,10 +65,28 @@ pub enum Reason {
     FailOpen,
 }
 
+/// What a call asks for, as far as it matters to where it goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask {
+    /// The function; none is treated as one that is deployed everywhere.
+    pub function: Option<FunctionId>,
+    /// The version, if the caller insists on one.
+    pub version: Option<VersionId>,
+    /// Calls of the same key go to the same region while that is well.
+    pub affinity: Option<u64>,
+    /// Go there and nowhere else, whatever its health. Whoever sets it has checked that the caller may.
+    pub only: Option<RegionIndex>,
+    /// Where the call was already.
+    pub tried: Tried,
+}
+
 /// No region is left to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no region is left to try")]
-pub struct NoRegion;
+pub struct NoRegion {
+    /// When it may be worth asking again.
+    pub retry_after: Duration,
+}
 
 /// The regions that a call has been to: few, so an array does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,6 +126,10 @@ impl Tried {
     }
 }
 
+const NO_REGION: NoRegion = NoRegion {
+    retry_after: Duration::from_secs(1),
+};
+
 /// Chooses a region and an address in it for the next attempt.
 ///
 /// # Errors
@@ -111,7 +137,7 @@ impl Tried {
 pub fn decide(
     snapshot: &Snapshot,
     policy: &Policy,
-    tried: &Tried,
+    ask: &Ask,
     seed: u64,
 ) -> Result<Decision, NoRegion> {
     let draw = Draw::new(seed);
@@ -124,7 +150,10 @@ pub fn decide(
                 let region = RegionIndex(index);
                 let passed_over =
                     skip_ramping && view.health == Health::Ramp && draw.unit(index, 0) >= view.ramp;
-                if tried.contains(region) || passed_over {
+                if ask.tried.contains(region)
+                    || ask.only.is_some_and(|only| only != region)
+                    || passed_over
+                {
                     return None;
                 }
                 rank::tier(view).map(|tier| (region, view, tier))
@@ -133,7 +162,10 @@ pub fn decide(
     let (considered, skip_ramping) = match open(true).map(|(_, _, tier)| tier).min() {
         Some(Tier::Well) => (Tier::Well, true),
         _ => (
-            open(false).map(|(_, _, tier)| tier).min().ok_or(NoRegion)?,
+            open(false)
+                .map(|(_, _, tier)| tier)
+                .min()
+                .ok_or(NO_REGION)?,
             false,
         ),
     };
@@ -141,12 +173,12 @@ pub fn decide(
     let best = candidates()
         .map(|(_, view, _)| rank::predicted(view, policy))
         .min()
-        .ok_or(NoRegion)?;
+        .ok_or(NO_REGION)?;
     let bound = rank::peer_bound(best, policy);
     let peers = candidates().filter(|(_, view, _)| rank::predicted(view, policy) <= bound);
     let (region, view) = draw
         .two(peers.map(|(region, view, _)| (region, view)), policy)
-        .ok_or(NoRegion)?;
+        .ok_or(NO_REGION)?;
     let nearer_ramps = skip_ramping
         && open(false).any(|(_, v, tier)| tier == Tier::Well && rank::predicted(v, policy) < best);
     let reason = match considered {
@@ -155,12 +187,13 @@ pub fn decide(
         Tier::Suspect => Reason::OnlySuspects,
         Tier::LastResort => Reason::FailOpen,
     };
-    let address = address(view, draw).ok_or(NoRegion)?;
+    let address = address(view, draw).ok_or(NO_REGION)?;
     Ok(Decision {
         epoch: snapshot.epoch,
         region,
         address,
         reason,
+        row: None,
     })
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::report::Report;
 
-pub use self::event::{Event, ProbeOutcome, ServedOutcome, Transition};
+pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
 pub use self::snapshot::{
@@ -65,6 +65,7 @@ pub struct Table {
 struct RegionState {
     name: RegionName,
     weight: f64,
+    drained: bool,
     endpoints: Vec<EndpointState>,
     heard: Vec<Heard>,
 }
@@ -122,6 +123,7 @@ impl Table {
             .map(|(name, weight)| RegionState {
                 name,
                 weight,
+                drained: false,
                 endpoints: Vec::new(),
                 heard: Vec::new(),
             })
@@ -146,7 +148,9 @@ impl Table {
                 ProbeOutcome::Bad => state.monitor.miss(Miss::Certain, now, &limits),
                 ProbeOutcome::Silent => state.monitor.miss(Miss::Silent, now, &limits),
             }),
-            Event::Served { endpoint, outcome } => self.change(endpoint, |state| match outcome {
+            Event::Served {
+                endpoint, outcome, ..
+            } => self.change(endpoint, |state| match outcome {
                 ServedOutcome::Answered(count) => state.monitor.served(count, 0, now, &limits),
                 ServedOutcome::Unreachable => {
                     state.monitor.served(0, 1, now, &limits);
@@ -157,11 +161,18 @@ impl Table {
                     state.monitor.miss(Miss::Silent, now, &limits);
                 }
                 ServedOutcome::Broke | ServedOutcome::Declined => {
-                    state.monitor.served(0, 1, now, &limits)
+                    state.monitor.served(0, 1, now, &limits);
                 }
+                ServedOutcome::NotHere => {}
             }),
             Event::Heard(report) => {
                 self.heard(&report, now);
+                Vec::new()
+            }
+            Event::Ordered { region, order } => {
+                if let Some(state) = self.regions.get_mut(region.0) {
+                    state.order(order);
+                }
                 Vec::new()
             }
             Event::Tick => self.tick(now),
@@ -286,6 +297,14 @@ impl Table {
 // === impl RegionState ===
 
 impl RegionState {
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Weight(weight) => self.weight = weight,
+            Order::Drain => self.drained = true,
+            Order::Undrain => self.drained = false,
+        }
+    }
+
     fn view(&self, now: Instant, limits: &Limits) -> RegionView {
         let endpoints: Vec<EndpointView> = self
             .endpoints
@@ -314,7 +333,7 @@ impl RegionState {
             name: self.name.clone(),
             tag: self.name.tag(),
             health,
-            draining: self.draining(now),
+            draining: self.drained || self.draining(now),
             weight: self.weight,
             ramp,
             rtt: best.filter_map(|e| e.latency.value()).min(),

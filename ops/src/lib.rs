@@ -4,4 +4,6 @@
 //! parts: the edge and the regions are the programs that also run in production, and whatever the stack wants of them
 //! it asks over their admin ports or with signals. Called by the root's command line, by tests and by drills.
 
+pub mod load;
+
 pub mod local;

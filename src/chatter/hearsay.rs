@@ -45,18 +45,21 @@ pub(super) fn read(subject: &str, payload: &[u8]) -> Result<Report, Doubt> {
 
 #[cfg(test)]
 mod tests {
+    use frontdoor_protocol::report::VERSION;
+
     use super::*;
 
     #[test]
     fn only_a_regions_own_word_counts() {
         let report = Report {
-            v: 1,
+            v: VERSION,
             region: "us-east".parse().expect("valid"),
             epoch: 1,
             seq: 1,
             draining: true,
             queued: 0,
             running: 0,
+            full: true,
             functions: vec![],
         };
         assert_eq!(

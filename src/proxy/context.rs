@@ -2,16 +2,14 @@
 //!
 //! No decision is made here; the methods keep the books of what `proxy.rs` decided.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::RequestId;
 
 use crate::identity::Identity;
-use crate::region::{Endpoint, Tally};
+use crate::region::{Endpoint, Flight};
 use crate::response::Problematic;
-use crate::route::{Decision, Failure, Tried, Why};
+use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
 
 /// The request's context.
@@ -50,9 +48,6 @@ pub(super) struct Attempt {
     flight: Flight,
 }
 
-/// Counts a request on its way to an endpoint, for as long as it lives.
-struct Flight(Arc<Tally>);
-
 // === impl Context ===
 
 impl Context {
@@ -89,14 +84,22 @@ impl Context {
             .wrapping_add(u64::from(self.attempts).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
+    /// What the next decision is asked.
+    pub(super) fn ask(&self) -> Ask {
+        let target = self.identity.map(|identity| identity.target);
+        Ask {
+            function: target.map(|target| target.function),
+            version: target.and_then(|target| target.version),
+            tried: self.tried,
+            ..Ask::default()
+        }
+    }
+
     /// An attempt begins.
-    pub(super) fn begin(&mut self, decision: Decision, tally: &Arc<Tally>) {
+    pub(super) fn begin(&mut self, decision: Decision, flight: Flight) {
         self.attempts = self.attempts.saturating_add(1);
         self.tried.add(decision.region);
-        self.attempt = Some(Attempt {
-            decision,
-            flight: Flight::begin(tally),
-        });
+        self.attempt = Some(Attempt { decision, flight });
     }
 
     /// The answer's head is there.
@@ -104,7 +107,7 @@ impl Context {
         if self.answered.is_none() {
             self.answered = Some(Instant::now());
             if let Some(attempt) = &self.attempt {
-                attempt.flight.0.answered();
+                attempt.flight.answered();
             }
         }
     }
@@ -115,20 +118,5 @@ impl Context {
             region: a.decision.region,
             address: a.decision.address,
         })
-    }
-}
-
-// === impl Flight ===
-
-impl Flight {
-    fn begin(tally: &Arc<Tally>) -> Self {
-        tally.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(tally))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -35,10 +35,10 @@ fn world(regions: Vec<RegionView>) -> Snapshot {
 }
 
 /// How 1,000 decisions are spread, by region, with the reason of the last one for each.
-fn spread(snapshot: &Snapshot, tried: &Tried) -> BTreeMap<usize, (u32, Reason)> {
+fn spread(snapshot: &Snapshot, ask: &Ask) -> BTreeMap<usize, (u32, Reason)> {
     let mut counts = BTreeMap::new();
     for seed in 0..1000 {
-        if let Ok(decision) = decide(snapshot, &Policy::default(), tried, seed) {
+        if let Ok(decision) = decide(snapshot, &Policy::default(), ask, seed) {
             let entry = counts
                 .entry(decision.region.0)
                 .or_insert((0, decision.reason));
@@ -50,7 +50,7 @@ fn spread(snapshot: &Snapshot, tried: &Tried) -> BTreeMap<usize, (u32, Reason)> 
 
 fn only(snapshot: &Snapshot, region: usize, reason: Reason) {
     assert_eq!(
-        spread(snapshot, &Tried::default()),
+        spread(snapshot, &Ask::default()),
         BTreeMap::from([(region, (1000, reason))])
     );
 }
@@ -103,10 +103,10 @@ fn a_draining_region_is_never_chosen() {
         decide(
             &world(vec![draining]),
             &Policy::default(),
-            &Tried::default(),
+            &Ask::default(),
             1
         ),
-        Err(NoRegion)
+        Err(NO_REGION)
     );
 }
 
@@ -120,7 +120,7 @@ fn peers_share_by_weight() {
             region("b", Health::Up, 10),
             region("c", Health::Up, 50),
         ]),
-        &Tried::default(),
+        &Ask::default(),
     );
     assert_eq!(counts.len(), 2, "{counts:?}");
     assert!((650..850).contains(&counts[&0].0), "{counts:?}");
@@ -132,7 +132,7 @@ fn a_returning_region_takes_only_its_share() {
     ramping.ramp = 0.2;
     let counts = spread(
         &world(vec![ramping.clone(), region("b", Health::Up, 80)]),
-        &Tried::default(),
+        &Ask::default(),
     );
     assert!((150..250).contains(&counts[&0].0), "{counts:?}");
     assert_eq!(counts[&1].1, Reason::NearerRamps);
@@ -150,33 +150,28 @@ fn what_was_tried_is_not_tried_again() {
         region("b", Health::Suspect, 80),
         region("c", Health::Down, 1),
     ]);
-    let mut tried = Tried::default();
+    let mut ask = Ask::default();
     for expected in [0, 1, 2] {
-        let decision = decide(&snapshot, &Policy::default(), &tried, 1).expect("one is left");
+        let decision = decide(&snapshot, &Policy::default(), &ask, 1).expect("one is left");
         assert_eq!((decision.region.0, decision.epoch), (expected, 7));
-        tried.add(decision.region);
+        ask.tried.add(decision.region);
     }
     assert_eq!(
-        decide(&snapshot, &Policy::default(), &tried, 1),
-        Err(NoRegion)
+        decide(&snapshot, &Policy::default(), &ask, 1),
+        Err(NO_REGION)
     );
 }
 
 #[test]
 fn nothing_to_choose_from_is_said() {
     assert_eq!(
-        decide(&world(vec![]), &Policy::default(), &Tried::default(), 1),
-        Err(NoRegion)
+        decide(&world(vec![]), &Policy::default(), &Ask::default(), 1),
+        Err(NO_REGION)
     );
     let mut empty = region("a", Health::Down, 0);
     empty.endpoints.clear();
     assert_eq!(
-        decide(
-            &world(vec![empty]),
-            &Policy::default(),
-            &Tried::default(),
-            1
-        ),
-        Err(NoRegion)
+        decide(&world(vec![empty]), &Policy::default(), &Ask::default(), 1),
+        Err(NO_REGION)
     );
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use frontdoor_protocol::report::Report;
+use frontdoor_protocol::target::Target;
 
 use crate::region::{Endpoint, Health, RegionIndex};
 
@@ -30,9 +31,18 @@ pub enum Event {
         endpoint: Endpoint,
         /// What happened.
         outcome: ServedOutcome,
+        /// To a call of which function; none if it does not matter.
+        target: Option<Target>,
     },
     /// A region's report, heard over chatter.
     Heard(Report),
+    /// An operator's wish.
+    Ordered {
+        /// For which region.
+        region: RegionIndex,
+        /// What is wanted.
+        order: Order,
+    },
     /// Time passed: ramps grow, news gets old.
     Tick,
 }
@@ -62,6 +72,19 @@ pub enum ServedOutcome {
     Broke,
     /// The region itself said that it cannot serve now.
     Declined,
+    /// The region said that this function is not deployed there: nothing is wrong with the region.
+    NotHere,
+}
+
+/// What an operator may want of a region.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Order {
+    /// Its share among peers; 0 is none.
+    Weight(f64),
+    /// No new calls.
+    Drain,
+    /// Calls again, along a ramp.
+    Undrain,
 }
 
 /// A change of health, for the log and the metrics.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use frontdoor_protocol::names::{RegionName, RegionTag};
 
-use crate::region::{Health, Tally};
+use crate::region::{Flight, Health, RegionIndex, Row, Tally};
 
 /// The world as the table saw it at one moment.
 #[derive(Debug, Default)]
@@ -81,6 +81,18 @@ pub struct SnapshotWriter(Arc<ArcSwap<Snapshot>>);
 pub fn place() -> (SnapshotWriter, SnapshotReader) {
     let place = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     (SnapshotWriter(Arc::clone(&place)), SnapshotReader(place))
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Counts a call on its way to an endpoint and, if the table knows it, as one of its function.
+    #[must_use]
+    pub fn depart(&self, region: RegionIndex, address: SocketAddr, _row: Option<Row>) -> Flight {
+        let endpoints = self.regions.get(region.0).map(|view| &view.endpoints);
+        let endpoint = endpoints.and_then(|all| all.iter().find(|e| e.address == address));
+        Flight::begin(endpoint.map(|e| Arc::clone(&e.tally)).unwrap_or_default())
+    }
 }
 
 // === impl HeardView ===

@@ -31,13 +31,14 @@ fn probed(last: u8, outcome: ProbeOutcome) -> Event {
 fn report(epoch: u64, seq: u64, draining: bool) -> Event {
     let region = "us-east".parse().expect("valid");
     Event::Heard(Report {
-        v: 1,
+        v: 2,
         region,
         epoch,
         seq,
         draining,
         queued: seq,
         running: 0,
+        full: true,
         functions: vec![],
     })
 }
@@ -150,13 +151,14 @@ fn unknown_regions_are_ignored() {
     let region = "elsewhere".parse().expect("valid");
     table.apply(
         Event::Heard(Report {
-            v: 1,
+            v: 2,
             region,
             epoch: 1,
             seq: 1,
             draining: true,
             queued: 0,
             running: 0,
+            full: true,
             functions: vec![],
         }),
         now,

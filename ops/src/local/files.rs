@@ -91,7 +91,6 @@ authorization {{
 
 /// A region's NATS: a leaf of the hub with a JetStream domain of its own.
 pub(super) fn nats(
-    plan: &Plan,
     region: &RegionName,
     at: &RegionPlan,
     store: &Path,
@@ -112,7 +111,7 @@ leafnodes {{
         monitor = at.monitor,
         store = quoted(&store.to_string_lossy()),
         password = passwords.leaf,
-        hub = plan.hub_leaf(),
+        hub = at.leaf,
     )
 }
 
@@ -264,6 +263,8 @@ pub(super) fn wan(
                 name: name.clone(),
                 listen: at.front.into(),
                 target: at.invocation.into(),
+                leaf: at.leaf.into(),
+                hub: plan.hub_leaf().into(),
                 delay: Span(delays.get(name).copied().unwrap_or_default()),
             })
             .collect(),

@@ -120,13 +120,14 @@ impl PartId {
 
     /// What must be ready before this part is started, when both are started together.
     ///
-    /// A leaf that starts before its hub waits a second to try again, and an edge that starts before the regions would
+    /// A leaf that starts before its hub, or before the way there, waits a second to try again, and an edge that starts before the regions would
     /// report them down first; the rest is independent and starts at once.
     pub(super) fn needs(&self, regions: &[RegionName]) -> Vec<Self> {
         let sibling = |region: &RegionName, part| Self::In(region.clone(), part);
         match self {
-            Self::Hub | Self::Dns | Self::Wan | Self::In(_, RegionPart::Function) => vec![],
-            Self::In(_, RegionPart::Nats) => vec![Self::Hub],
+            Self::Hub | Self::Dns | Self::In(_, RegionPart::Function) => vec![],
+            Self::Wan => vec![Self::Hub],
+            Self::In(_, RegionPart::Nats) => vec![Self::Hub, Self::Wan],
             Self::In(region, RegionPart::Invocation) => {
                 vec![sibling(region, RegionPart::Nats), Self::Wan]
             }

@@ -52,6 +52,8 @@ pub(super) struct RegionPlan {
     pub(super) function: SocketAddrV4,
     /// What DNS answers and the edge connects to: the delayed way to `invocation`.
     pub(super) front: SocketAddrV4,
+    /// What the region's NATS connects to: the delayed way to the hub.
+    pub(super) leaf: SocketAddrV4,
 }
 
 /// Why a set of regions cannot make a stack.
@@ -163,6 +165,7 @@ impl Plan {
             worker_admin: self.block.at(host, 9903),
             function: self.block.at(host, 8000),
             front: self.block.at(front, FRONT_PORT),
+            leaf: self.block.at(front, self.hub_leaf().port()),
         })
     }
 
@@ -192,6 +195,7 @@ impl Plan {
                 r.worker_admin,
                 r.function,
                 r.front,
+                r.leaf,
             ]);
         }
         all
@@ -226,6 +230,7 @@ mod tests {
         check(west.invocation, "127.77.1.12:8080");
         check(west.worker_admin, "127.77.1.12:9903");
         check(west.front, "127.77.1.112:8080");
+        check(west.leaf, "127.77.1.112:7422");
         assert_eq!(plan.region(&names(&["mars"])[0]), None);
     }
 

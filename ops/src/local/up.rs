@@ -269,7 +269,7 @@ impl Local {
             PartId::Edge => files::edge(&self.plan, ports, &self.passwords),
             PartId::In(region, RegionPart::Nats) => {
                 let store: PathBuf = self.folder().path("jetstream").join(region.as_str());
-                files::nats(&self.plan, region, &at(region)?, &store, &self.passwords)
+                files::nats(region, &at(region)?, &store, &self.passwords)
             }
             PartId::In(region, RegionPart::Invocation) => {
                 files::invocation(region, &at(region)?, &self.facts)

@@ -1,10 +1,12 @@
-//! The WAN between edge and regions: a TCP delay line per region, because netem needs rights that a laptop or a
-//! container may not give.
+//! The WAN between edge, hub and regions: two TCP delay lines per region (calls, and the leaf node's link to the hub),
+//! because netem needs rights that a laptop or a container may not give.
 //!
 //! Runs as a process of its own (`frontdoor local-wan -c FILE`). Delays are one way and are changed at run time over
-//! its admin port (`PUT /wan {"us-east": 40}`). It never looks into what it carries.
+//! its admin port (`PUT /wan {"us-east": 40}`), as are the faults that drills ask for (`PUT /faults`). It never looks
+//! into what it carries.
 
 mod clock;
+mod faults;
 mod front;
 mod line;
 
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin;
 use clock::Clock;
 use front::Front;
+use line::Weather;
 
 /// Longest delay taken; beyond it every timeout on the way would fire, and a mistyped number is likelier.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -49,6 +52,10 @@ pub(super) struct Region {
     pub(super) listen: SocketAddr,
     /// The region's own host.
     pub(super) target: SocketAddr,
+    /// Where the region's NATS finds the hub.
+    pub(super) leaf: SocketAddr,
+    /// The hub's own port for leaf nodes.
+    pub(super) hub: SocketAddr,
     /// One way.
     pub(super) delay: Span,
 }
@@ -60,6 +67,15 @@ pub(super) struct Shown {
     /// Whether the front accepts connections.
     pub(super) open: bool,
     pub(super) connections: usize,
+}
+
+/// All lines, in the order of the regions.
+#[derive(Debug, Clone)]
+struct Lines {
+    /// For calls: the edge's way to a region.
+    fronts: Vec<Front>,
+    /// For news: a region's way to the hub.
+    leaves: Vec<Front>,
 }
 
 /// A delay as people send it: milliseconds as a number, or text with a unit.
@@ -80,26 +96,25 @@ pub(super) async fn run(config: &Path, shutdown: CancellationToken) -> anyhow::R
     let file: File =
         toml::from_str(&text).with_context(|| format!("{} is not right", config.display()))?;
     let clock = Clock::start().context("the clock cannot be started")?;
-    let fronts: Vec<Front> = file
-        .regions
-        .into_iter()
-        .map(|r| {
-            Front::new(
-                r.name,
-                r.listen,
-                r.target,
-                r.delay.0.min(MAX_DELAY),
-                clock.clone(),
-            )
-        })
-        .collect();
+    let (mut fronts, mut leaves) = (vec![], vec![]);
+    for r in file.regions {
+        let delay = r.delay.0.min(MAX_DELAY);
+        let front = |listen, target| {
+            let weather = Weather::new(delay);
+            Front::new(r.name.clone(), listen, target, weather, clock.clone())
+        };
+        fronts.push(front(r.listen, r.target));
+        leaves.push(front(r.leaf, r.hub));
+    }
+    let lines = Lines { fronts, leaves };
     let routes = admin::routes()
         .route("/wan", get(show).put(change))
-        .with_state(fronts.clone());
+        .route("/faults", get(faults::show).put(faults::change))
+        .with_state(lines.clone());
 
     let stop = shutdown.child_token();
     let mut running = JoinSet::new();
-    for front in fronts {
+    for front in lines.fronts.into_iter().chain(lines.leaves) {
         running.spawn(front.run(stop.clone()));
     }
     let served = admin::serve(file.admin, routes, shutdown).await;
@@ -108,40 +123,33 @@ pub(super) async fn run(config: &Path, shutdown: CancellationToken) -> anyhow::R
     served
 }
 
-async fn show(State(fronts): State<Vec<Front>>) -> Json<BTreeMap<RegionName, Shown>> {
+async fn show(State(lines): State<Lines>) -> Json<BTreeMap<RegionName, Shown>> {
+    let shown = |front: &Front| Shown {
+        delay: Span(front.weather.delay()),
+        open: front.open(),
+        connections: front.lines(),
+    };
     Json(
-        fronts
+        lines
+            .fronts
             .iter()
-            .map(|f| {
-                (
-                    f.name.clone(),
-                    Shown {
-                        delay: Span(f.delay.get()),
-                        open: f.open(),
-                        connections: f.lines(),
-                    },
-                )
-            })
+            .map(|front| (front.name.clone(), shown(front)))
             .collect(),
     )
 }
 
 /// Changes the delays given, or none of them if one is not right.
 async fn change(
-    State(fronts): State<Vec<Front>>,
+    State(lines): State<Lines>,
     Json(given): Json<BTreeMap<RegionName, Given>>,
 ) -> Response {
     let mut changes = vec![];
     for (name, given) in given {
-        let Some(front) = fronts.iter().find(|f| f.name == name) else {
-            return (
-                StatusCode::NOT_FOUND,
-                format!("there is no region `{name}`\n"),
-            )
-                .into_response();
+        let Some(both) = lines.of(&name) else {
+            return unknown(&name);
         };
         match given.delay() {
-            Some(delay) => changes.push((front, delay)),
+            Some(delay) => changes.push((both, delay)),
             None => {
                 let text = format!(
                     "the delay of `{name}` must be from 0 to {} s\n",
@@ -151,11 +159,27 @@ async fn change(
             }
         }
     }
-    for (front, delay) in changes {
+    for ((front, leaf), delay) in changes {
         tracing::info!(region = %front.name, delay = %Span(delay), "delay changes");
-        front.delay.set(delay);
+        front.weather.set_delay(delay);
+        leaf.weather.set_delay(delay);
     }
-    show(State(fronts.clone())).await.into_response()
+    show(State(lines.clone())).await.into_response()
+}
+
+fn unknown(name: &RegionName) -> Response {
+    let text = format!("there is no region `{name}`\n");
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// The front and the leaf's line of a region.
+    fn of(&self, name: &RegionName) -> Option<(&Front, &Front)> {
+        let both = self.fronts.iter().zip(&self.leaves);
+        both.into_iter().find(|(front, _)| front.name == *name)
+    }
 }
 
 // === impl Given ===

@@ -69,6 +69,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let count = |calls: u64| i64::try_from(calls).unwrap_or(i64::MAX);
     families.queued.set(count(admin.front.desk.queued()));
     families.running.set(count(admin.front.desk.running()));
+    let workers = admin.front.workers.total();
+    families.workers.set(workers.workers.into());
+    families.free_slots.set(workers.free.into());
     match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

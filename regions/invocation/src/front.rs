@@ -26,6 +26,7 @@ use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::respond::{self, Refusal};
+use crate::workers::Workers;
 
 pub(crate) use listener::{Listener, Tokens};
 
@@ -41,6 +42,7 @@ pub(crate) struct Front {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,
+    pub(crate) workers: Arc<Workers>,
     pub(crate) metrics: Arc<Metrics>,
 }
 

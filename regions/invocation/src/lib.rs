@@ -28,6 +28,8 @@ mod metrics;
 
 mod dispatch;
 
+mod workers;
+
 mod attach;
 
 mod front;

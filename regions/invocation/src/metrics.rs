@@ -42,11 +42,23 @@ pub(crate) enum Cancelled {
     Dropped,
 }
 
+/// What became of a worker's word about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It counts.
+    Heard,
+    /// Not what a worker of ours says.
+    Malformed,
+    /// Too many workers are known.
+    Crowded,
+}
+
 /// All families.
 pub(crate) struct Metrics {
     calls: [IntCounter; 10],
     attaches: [IntCounter; 5],
     cancels: [IntCounter; 3],
+    presence: [IntCounter; 3],
     /// `frontdoor_invocation_first_byte_seconds`: request head read to answer head known, answered calls only.
     pub(crate) first_byte: Histogram,
     /// `frontdoor_invocation_publish_seconds`: work item sent to stream's ack.
@@ -55,6 +67,10 @@ pub(crate) struct Metrics {
     pub(crate) queued: IntGauge,
     /// `frontdoor_invocation_running_calls`: claimed, not finished.
     pub(crate) running: IntGauge,
+    /// `frontdoor_invocation_workers`: our workers that were heard lately and take calls.
+    pub(crate) workers: IntGauge,
+    /// `frontdoor_invocation_free_slots`: calls they could take now.
+    pub(crate) free_slots: IntGauge,
     /// `frontdoor_invocation_connections`: open on the front.
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
@@ -97,6 +113,12 @@ impl Metrics {
                 "Cancellations by what became of them",
                 ["sent", "failed", "dropped"],
             )?,
+            presence: counters(
+                registry,
+                "presence_total",
+                "What workers said of themselves, by what became of it",
+                ["heard", "malformed", "crowded"],
+            )?,
             first_byte: histogram(
                 registry,
                 "first_byte_seconds",
@@ -111,6 +133,8 @@ impl Metrics {
             )?,
             queued: gauge("queued_calls", "Calls accepted and not claimed")?,
             running: gauge("running_calls", "Calls claimed and not finished")?,
+            workers: gauge("workers", "Workers heard lately that take calls")?,
+            free_slots: gauge("free_slots", "Calls that these workers could take now")?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
             reports,
@@ -125,6 +149,11 @@ impl Metrics {
     /// Counts an attach.
     pub(crate) fn attach(&self, what: Attach) {
         self.attaches[what as usize].inc();
+    }
+
+    /// Counts a worker's word about itself.
+    pub(crate) fn presence(&self, what: Presence) {
+        self.presence[what as usize].inc();
     }
 
     /// Counts a cancellation.

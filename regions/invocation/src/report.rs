@@ -46,6 +46,7 @@ pub(crate) async fn publish(
             draining: phases.is_leaving(),
             queued: desk.queued(),
             running: desk.running(),
+            full: true,
             functions: dispatch.catalog.reported(),
         };
         if dispatch.link.tell(subject.clone(), report.encode()).await {

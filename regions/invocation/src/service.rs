@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
 use crate::stop::Stopping;
+use crate::workers::Workers;
 
 /// How long the start waits for NATS. Without it the service starts all the same, and says so on `/health`.
 const NATS_AT_START: Duration = Duration::from_secs(3);
@@ -82,6 +83,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         keys: Keys::new(settings.keys),
         dispatch,
         phases: Arc::new(Phases::new()),
+        workers: Workers::new(),
         metrics,
     });
     let background = Background::default();
@@ -124,6 +126,7 @@ impl Background {
         let dispatch = || Arc::clone(&front.dispatch);
         tasks.spawn(dispatch().follow_link(stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
+        tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
         tasks.spawn(report::publish(
             dispatch(),
             Arc::clone(&front.desk),

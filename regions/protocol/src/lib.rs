@@ -32,3 +32,5 @@ pub mod envelope;
 pub mod attach;
 
 pub mod report;
+
+pub mod presence;

@@ -153,12 +153,6 @@ impl RequestId {
         (self.0.get_version_num() == 8)
             .then(|| RegionTag(u16::try_from(high & 0x0fff).unwrap_or_default()))
     }
-
-    /// An id from a UUID made elsewhere.
-    #[must_use]
-    pub const fn from_uuid(id: Uuid) -> Self {
-        Self(id)
-    }
 }
 
 /// Parses the hyphenated 36-character form only, upper or lower case, as NVCF does.
@@ -177,6 +171,12 @@ macro_rules! id {
             #[must_use]
             pub const fn as_uuid(&self) -> &Uuid {
                 &self.0
+            }
+
+            /// An id from a UUID made elsewhere.
+            #[must_use]
+            pub const fn from_uuid(id: Uuid) -> Self {
+                Self(id)
             }
         }
 

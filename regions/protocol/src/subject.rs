@@ -1,6 +1,7 @@
 //! Every NATS subject, stream and consumer name is built here, so that no other file formats one.
 //!
-//! `rq…` and `nvcf.…` are NVCF's and stay inside a region. `fd.…` is chatter, the only prefix that crosses a leaf link.
+//! `rq…` and `nvcf.…` are NVCF's, `frontdoor.…` is ours; they stay inside a region. `fd.…` is chatter, the only prefix
+//! that crosses a leaf link.
 
 use crate::names::{RegionName, RequestId, VersionId};
 
@@ -39,6 +40,24 @@ pub fn work_consumer(region: &RegionName, version: VersionId) -> String {
 #[must_use]
 pub fn cancel(version: VersionId) -> String {
     format!("nvcf.cancel.{version}")
+}
+
+/// Where the workers of a version speak of themselves (`presence.rs`).
+#[must_use]
+pub fn worker_presence(region: &RegionName, version: VersionId) -> String {
+    format!("frontdoor.{region}.worker.{version}")
+}
+
+/// All workers of a region.
+#[must_use]
+pub fn workers_of_region(region: &RegionName) -> String {
+    format!("frontdoor.{region}.worker.*")
+}
+
+/// Where the invocation services of a region speak of themselves to its workers (`presence.rs`).
+#[must_use]
+pub fn service_presence(region: &RegionName) -> String {
+    format!("frontdoor.{region}.invocation")
 }
 
 /// A region's own news (`report.rs`).

@@ -8,7 +8,7 @@ mod answer;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::envelope;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::{Attach, ClaimError, Tail, Upload};
 use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::settle::{Outcome, Settlement, given_up, settle};
@@ -40,6 +41,7 @@ pub(crate) struct Handler {
     pub(crate) container: Arc<Container>,
     pub(crate) attach: Attach,
     pub(crate) running: Running,
+    pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
     /// Whether a call could not be started since the container's last good answer. Set here, cleared by `health.rs`.
     pub(crate) suspect: watch::Sender<bool>,
@@ -92,6 +94,7 @@ impl Handler {
             return (Outcome::Duplicate, None);
         };
         let id = item.id;
+        let began = Instant::now();
         let call = async {
             if item.claim {
                 self.claimed(item).await
@@ -107,6 +110,9 @@ impl Handler {
             () = self.cut.cancelled() => (Outcome::CutAtStop, None),
             never = keep_in_progress(message) => match never {},
         };
+        if ended.0 == Outcome::Answered {
+            self.load.took(began.elapsed());
+        }
         tracing::debug!(%id, outcome = ended.0.as_str(), "call ended");
         ended
     }

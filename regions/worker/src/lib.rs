@@ -27,6 +27,8 @@ mod metrics;
 
 mod running;
 
+mod load;
+
 mod body;
 
 mod h2c;
@@ -40,6 +42,8 @@ mod handle;
 mod health;
 
 mod nats;
+
+mod presence;
 
 mod pull;
 

@@ -146,6 +146,7 @@ impl Puller {
 
     fn show(&self) {
         let metrics = &self.handler.metrics;
+        self.handler.load.set_running(self.slots.running());
         metrics.running.set(gauge(self.slots.running()));
         metrics.asked.set(gauge(self.slots.asked()));
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::admin::{self, Facts};
 use crate::attach::Attach;
@@ -18,8 +19,10 @@ use crate::config::Settings;
 use crate::h2c::Tasks;
 use crate::handle::Handler;
 use crate::health::{self, Health};
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::nats::{self, Link, NatsError};
+use crate::presence::Speaker;
 use crate::pull::Puller;
 use crate::running::Running;
 use crate::stop;
@@ -135,6 +138,16 @@ impl Worker {
             stop_background.clone(),
         ));
 
+        let speaker = Speaker::new(
+            client.clone(),
+            &settings,
+            Uuid::new_v4(),
+            &handler.load,
+            link.clone(),
+            (health.clone(), handler.suspect.subscribe()),
+        );
+        background.spawn(speaker.speak(Arc::clone(&handler.load), shutdown.clone()));
+
         let tails = TaskTracker::new();
         let news = (link.clone(), health);
         let mut puller = Puller::new(client.clone(), &settings, handler, tails.clone(), news);
@@ -173,6 +186,7 @@ fn handler(
         container,
         attach: Attach::new(tasks.clone()),
         running,
+        load: Arc::new(Load::new()),
         metrics,
         suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),

@@ -55,17 +55,17 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let snapshot = build(sketches);
-        let mut tried = Tried::default();
-        been.into_iter().for_each(|region| tried.add(RegionIndex(region)));
+        let mut ask = Ask::default();
+        been.into_iter().for_each(|region| ask.tried.add(RegionIndex(region)));
         let open = || {
             snapshot.regions.iter().enumerate().filter(|(index, view)| {
-                !view.draining && !view.endpoints.is_empty() && !tried.contains(RegionIndex(*index))
+                !view.draining && !view.endpoints.is_empty() && !ask.tried.contains(RegionIndex(*index))
             })
         };
         let policy = Policy::default();
-        let decision = decide(&snapshot, &policy, &tried, seed);
+        let decision = decide(&snapshot, &policy, &ask, seed);
         prop_assert_eq!(decision.is_ok(), open().next().is_some());
-        prop_assert_eq!(decision, decide(&snapshot, &policy, &tried, seed), "the seed decides");
+        prop_assert_eq!(decision, decide(&snapshot, &policy, &ask, seed), "the seed decides");
         if let Ok(decision) = decision {
             let (_, view) = open()
                 .find(|(index, _)| *index == decision.region.0)

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+pub use frontdoor_ops::load::trusting;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 /// A certificate authority of one test.
 pub struct Authority {
@@ -61,22 +59,4 @@ impl Authority {
     pub fn client(&self, alpn: &[&str]) -> anyhow::Result<Arc<rustls::ClientConfig>> {
         trusting(self.pem.as_bytes(), alpn)
     }
-}
-
-/// A client's configuration that trusts the authorities in a PEM text.
-///
-/// # Errors
-/// If there is no certificate in it.
-pub fn trusting(pem: &[u8], alpn: &[&str]) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.context("not PEM")?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
 }

@@ -126,7 +126,7 @@ fn dns_points_at_the_front_and_the_front_at_the_region() {
 fn nothing_in_a_path_can_leave_its_string() {
     let (plan, store) = (plan(), PathBuf::from("/tmp/a \"b\\c"));
     let (region, at) = plan.each().next().expect("one");
-    let text = nats(&plan, region, &at, &store, &passwords());
+    let text = nats(region, &at, &store, &passwords());
     assert!(text.contains(r#"store_dir: "/tmp/a \"b\\c""#), "{text}");
 }
 

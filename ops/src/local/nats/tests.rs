@@ -87,7 +87,9 @@ impl Servers {
             plan.hub_monitor().to_string(),
         )
         .await;
-        let text = files::nats(&plan, &name, &at, &dir.path().join("store"), &passwords);
+        let text = files::nats(&name, &at, &dir.path().join("store"), &passwords);
+        // No delay lines here: the leaf goes straight to the hub.
+        let text = text.replace(&at.leaf.to_string(), &plan.hub_leaf().to_string());
         let region = run("region.conf", text, at.monitor.to_string()).await;
         let leafs = format!("http://{}/leafz", at.monitor);
         let limit = Instant::now() + Duration::from_secs(10);

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::line::{self, Delay};
+use super::line::{self, Weather};
 
 /// How often a target that refuses is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -34,13 +34,13 @@ const SECOND_LOOKS: [Duration; 3] = [
     Duration::from_millis(50),
 ];
 
-/// One region's front. Cheap to clone; clones share the delay and what is known.
+/// One region's front. Cheap to clone; clones share the weather and what is known.
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     pub(super) name: RegionName,
     pub(super) listen: SocketAddr,
     pub(super) target: SocketAddr,
-    pub(super) delay: Delay,
+    pub(super) weather: Weather,
     clock: Clock,
     state: Arc<State>,
 }
@@ -66,14 +66,14 @@ impl Front {
         name: RegionName,
         listen: SocketAddr,
         target: SocketAddr,
-        delay: Duration,
+        weather: Weather,
         clock: Clock,
     ) -> Self {
         Self {
             name,
             listen,
             target,
-            delay: Delay::new(delay),
+            weather,
             clock,
             state: Arc::default(),
         }
@@ -171,7 +171,7 @@ impl Front {
         let _counted = Counted::new(&self.state);
         // A full channel means that the front is about to look anyway.
         let lost = || drop(news.try_send(News::Lost));
-        line::carry(client, upstream, &self.delay, &self.clock, accepted, lost).await;
+        line::carry(client, upstream, &self.weather, &self.clock, accepted, lost).await;
     }
 }
 

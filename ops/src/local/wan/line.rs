@@ -7,13 +7,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::clock::Clock;
 
@@ -24,9 +24,21 @@ const CHUNK_COST: usize = 1 << 10;
 /// How much is read at once.
 const READ: usize = 64 << 10;
 
-/// A one-way delay that can be changed while in use.
-#[derive(Debug, Clone)]
-pub(super) struct Delay(Arc<AtomicU64>);
+/// What the calls after a pause of this length have in common with those before is only the connection: chunks closer
+/// together than this are one thing said, for which a reset is drawn once.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// How the way is: delay one way, and what a drill has made of it. Can be changed while in use.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Weather(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    delay_us: AtomicU64,
+    /// In millionths.
+    reset: AtomicU32,
+    silent: watch::Sender<bool>,
+}
 
 /// The other side is gone in a way that is not a clean end.
 #[derive(Debug)]
@@ -40,10 +52,12 @@ enum Item {
 
 /// One direction's queue.
 struct Queue<'a> {
-    delay: &'a Delay,
+    weather: &'a Weather,
     clock: &'a Clock,
     /// Nothing leaves the sender before this: its handshake is still under way.
     connected: Instant,
+    /// Whether resets are drawn in this direction.
+    fickle: bool,
     room: Arc<Semaphore>,
 }
 
@@ -52,7 +66,7 @@ struct Queue<'a> {
 pub(super) async fn carry(
     client: TcpStream,
     upstream: TcpStream,
-    delay: &Delay,
+    weather: &Weather,
     clock: &Clock,
     accepted: Instant,
     lost: impl Fn(),
@@ -63,8 +77,8 @@ pub(super) async fn carry(
         let (upstream_read, upstream_write) = upstream.split();
         // The kernel accepts at once what a distant host would accept a round trip later: the caller's first bytes are
         // held until then.
-        let up = Queue::new(delay, clock, accepted + 2 * delay.get());
-        let down = Queue::new(delay, clock, accepted);
+        let up = Queue::new(weather, clock, accepted + 2 * weather.delay()).fickle();
+        let down = Queue::new(weather, clock, accepted);
         tokio::try_join!(
             up.pump(client_read, upstream_write, || ()),
             down.pump(upstream_read, client_write, &lost)
@@ -84,34 +98,71 @@ pub(super) fn reset_on_close(socket: &TcpStream) {
     let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-// === impl Delay ===
+// === impl Weather ===
 
-impl Delay {
+impl Weather {
     pub(super) fn new(delay: Duration) -> Self {
-        let new = Self(Arc::default());
-        new.set(delay);
+        let new = Self::default();
+        new.set_delay(delay);
         new
     }
 
-    pub(super) fn get(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_micros(self.0.delay_us.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set(&self, delay: Duration) {
+    pub(super) fn set_delay(&self, delay: Duration) {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        self.0.store(micros, Ordering::Relaxed);
+        self.0.delay_us.store(micros, Ordering::Relaxed);
+    }
+
+    /// How much of what is sent towards the target ends in a reset, in millionths.
+    pub(super) fn reset(&self) -> u32 {
+        self.0.reset.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_reset(&self, millionths: u32) {
+        self.0.reset.store(millionths, Ordering::Relaxed);
+    }
+
+    /// Whether nothing gets through, while everything looks connected.
+    pub(super) fn silent(&self) -> bool {
+        *self.0.silent.borrow()
+    }
+
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.0.silent.send_replace(silent);
+    }
+
+    fn strikes(&self) -> bool {
+        let reset = self.reset();
+        reset > 0 && rand::random::<u32>() % 1_000_000 < reset
+    }
+
+    /// Returns when something can get through.
+    async fn carries(&self) {
+        // The sender is in this very value, so it cannot be gone.
+        let _ = self.0.silent.subscribe().wait_for(|silent| !silent).await;
     }
 }
 
 // === impl Queue ===
 
 impl<'a> Queue<'a> {
-    fn new(delay: &'a Delay, clock: &'a Clock, connected: Instant) -> Self {
+    fn new(weather: &'a Weather, clock: &'a Clock, connected: Instant) -> Self {
         Self {
-            delay,
+            weather,
             clock,
             connected,
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            fickle: false,
+        }
+    }
+
+    fn fickle(self) -> Self {
+        Self {
+            fickle: true,
+            ..self
         }
     }
 
@@ -139,6 +190,7 @@ impl<'a> Queue<'a> {
     ) {
         let mut buffer = BytesMut::with_capacity(READ);
         let mut last = self.connected;
+        let mut said: Option<Instant> = None;
         loop {
             buffer.reserve(READ);
             // A receiver that is gone has hit an error, and this side must not wait for more input to notice.
@@ -146,12 +198,15 @@ impl<'a> Queue<'a> {
                 read = from.read_buf(&mut buffer) => read,
                 () = queue.closed() => return,
             };
+            let now = Instant::now();
+            let begins = said.replace(now).is_none_or(|before| now - before > BREATH);
             let item = match read {
+                Ok(1..) if self.fickle && begins && self.weather.strikes() => Item::Reset,
                 Ok(0) => Item::Fin,
                 Ok(_) => Item::Data(buffer.split().freeze()),
                 Err(_) => Item::Reset,
             };
-            last = last.max(Instant::now().max(self.connected) + self.delay.get());
+            last = last.max(now.max(self.connected) + self.weather.delay());
             let end = !matches!(item, Item::Data(_));
             if end {
                 ended();
@@ -175,6 +230,7 @@ impl<'a> Queue<'a> {
     ) -> Result<(), Broken> {
         while let Some((due, item)) = queue.recv().await {
             self.clock.until(due).await;
+            self.weather.carries().await;
             let done: io::Result<()> = match item {
                 Item::Data(data) => {
                     let done = to.write_all(&data).await;
@@ -186,7 +242,9 @@ impl<'a> Queue<'a> {
             };
             if done.is_err() {
                 // The news that this side is gone has the way back still before it.
-                self.clock.until(Instant::now() + self.delay.get()).await;
+                self.clock
+                    .until(Instant::now() + self.weather.delay())
+                    .await;
                 return Err(Broken);
             }
         }

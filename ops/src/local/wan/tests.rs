@@ -93,6 +93,15 @@ impl Running {
             .as_u16()
     }
 
+    async fn faults(&self, faults: serde_json::Value) -> u16 {
+        let body = serde_json::json!({ "us-east": faults });
+        http::send("PUT", &format!("{}/faults", self.admin), None, Some(&body))
+            .await
+            .expect("answer")
+            .0
+            .as_u16()
+    }
+
     async fn finish(self) {
         self.stop.cancel();
         timeout(Duration::from_secs(5), self.task)
@@ -316,5 +325,41 @@ async fn the_front_refuses_while_the_target_does() {
         assert!(caller.read_u8().await.is_err(), "nobody is there");
     }
     eventually(refused).await;
+    wan.finish().await;
+}
+
+#[tokio::test]
+async fn a_silent_line_holds_everything_and_lets_go_of_it_later() {
+    let wan = Running::start(1).await;
+    let target = wan.target().await;
+    let (mut client, mut server) = wan.pair(&target).await;
+    assert_eq!(wan.faults(serde_json::json!({"silent": true})).await, 200);
+    client.write_u8(7).await.expect("sent");
+    let nothing = timeout(Duration::from_millis(100), server.read_u8()).await;
+    assert!(nothing.is_err(), "{nothing:?} came through");
+    assert_eq!(wan.faults(serde_json::json!({})).await, 200);
+    let late = timeout(Duration::from_secs(5), server.read_u8()).await;
+    assert_eq!(late.expect("in time").expect("arrives"), 7);
+    wan.finish().await;
+}
+
+#[tokio::test]
+async fn a_share_of_what_is_said_ends_in_a_reset() {
+    let wan = Running::start(0).await;
+    let target = wan.target().await;
+    for wrong in [
+        serde_json::json!({"reset": 1.5}),
+        serde_json::json!({"reset": -0.1}),
+    ] {
+        assert_eq!(wan.faults(wrong).await, 400);
+    }
+    let (mut client, mut server) = wan.pair(&target).await;
+    assert_eq!(wan.faults(serde_json::json!({"reset": 1.0})).await, 200);
+    sleep(Duration::from_millis(10)).await;
+    server.write_u8(1).await.expect("sent");
+    assert_eq!(client.read_u8().await.expect("answers are spared"), 1);
+    client.write_u8(2).await.expect("sent");
+    let error = server.read_u8().await.expect_err("a reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
     wan.finish().await;
 }

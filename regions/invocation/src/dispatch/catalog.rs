@@ -113,10 +113,7 @@ impl Catalog {
     /// All of them, as reports list them.
     pub(crate) fn reported(&self) -> Vec<FunctionReport> {
         self.versions()
-            .map(|v| FunctionReport {
-                function: v.function,
-                version: v.id,
-            })
+            .map(|v| FunctionReport::deployed(v.function, v.id))
             .collect()
     }
 }

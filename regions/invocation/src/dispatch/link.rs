@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, SubscribeError, Subscriber};
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::watch;
 
@@ -149,6 +149,11 @@ impl Link {
     pub(crate) async fn tell(&self, subject: String, payload: Vec<u8>) -> bool {
         let sent = self.client.publish(subject, payload.into());
         matches!(tokio::time::timeout(API, sent).await, Ok(Ok(())))
+    }
+
+    /// Hears what is said on a subject; the client keeps this over reconnects.
+    pub(crate) async fn hear(&self, subject: String) -> Result<Subscriber, SubscribeError> {
+        self.client.subscribe(subject).await
     }
 
     /// Sends what is buffered; gives up soon.

@@ -13,6 +13,7 @@ mod worker;
 mod answers;
 mod claims;
 mod crowd;
+mod presence;
 mod refusals;
 mod stopping;
 mod streams;

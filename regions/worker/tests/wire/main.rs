@@ -9,4 +9,5 @@ mod answers;
 mod endings;
 mod invocation;
 mod nats;
+mod presence;
 mod world;

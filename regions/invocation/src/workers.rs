@@ -1,0 +1,163 @@
+//! Which of our workers stand behind each version, as they say themselves on the region's NATS every half second.
+//!
+//! Soft state: who is not heard for two seconds is gone, and a version nobody spoke for is *unknown*, not *empty*
+//! (NVIDIA's workers never speak). Decides nothing; read by whoever chooses a version, reports, or computes a wait.
+//! One task hears (`listen`), everybody else reads a finished answer.
+
+mod crowd;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_nats::Message;
+use frontdoor_protocol::names::VersionId;
+use frontdoor_protocol::presence::WorkerPresence;
+use frontdoor_protocol::subject;
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatch;
+use crate::metrics::Presence;
+
+use crowd::{Crowd, Heard};
+
+/// How often the silent are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_millis(250);
+/// Pause before subscribing again, should that ever fail.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is known of the workers of one version that take calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// How many.
+    pub(crate) workers: u32,
+    /// Calls they may have at once.
+    pub(crate) slots: u32,
+    /// Calls they could take now.
+    pub(crate) free: u32,
+    /// How long a call takes in the mean; zero if none was made lately.
+    pub(crate) service: Duration,
+}
+
+/// The workers of all versions.
+pub(crate) struct Workers {
+    known: RwLock<HashMap<VersionId, Standing>>,
+    changes: watch::Sender<u64>,
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// Nothing known yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            known: RwLock::default(),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// What is known of a version's workers. `None`: none of ours was heard lately, which says nothing of others.
+    /// `workers: 0`: ours are there and take nothing now.
+    #[allow(
+        dead_code,
+        reason = "version choice, reports and waits read it; they come next"
+    )]
+    pub(crate) fn seen(&self, version: VersionId) -> Option<Standing> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&version).copied()
+    }
+
+    /// All versions together, for a gauge.
+    pub(crate) fn total(&self) -> Standing {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .values()
+            .fold(Standing::default(), |sum, one| Standing {
+                workers: sum.workers.saturating_add(one.workers),
+                slots: sum.slots.saturating_add(one.slots),
+                free: sum.free.saturating_add(one.free),
+                service: Duration::ZERO,
+            })
+    }
+
+    /// Counts up whenever something that [`Self::seen`] says has changed.
+    #[allow(dead_code, reason = "reports follow it; they come next")]
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Hears workers until `stop`. The client keeps the subscription over reconnects.
+    pub(crate) async fn listen(self: Arc<Self>, dispatch: Arc<Dispatch>, stop: CancellationToken) {
+        let listen = async {
+            let mut crowd = Crowd::default();
+            let everybody = subject::workers_of_region(&dispatch.region);
+            loop {
+                match dispatch.link.hear(everybody.clone()).await {
+                    Ok(subscriber) => self.hear(subscriber, &dispatch, &mut crowd).await,
+                    Err(error) => tracing::warn!(%error, "cannot hear workers"),
+                }
+                tokio::time::sleep(SUBSCRIBE_PAUSE).await;
+            }
+        };
+        stop.run_until_cancelled(listen).await;
+    }
+
+    async fn hear(
+        &self,
+        mut subscriber: async_nats::Subscriber,
+        dispatch: &Dispatch,
+        crowd: &mut Crowd,
+    ) {
+        let mut tick = tokio::time::interval(EXPIRE_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = subscriber.next() => match message {
+                    Some(message) => self.heard(&message, dispatch, crowd),
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    for version in crowd.expire(Instant::now()) {
+                        self.publish(version, crowd);
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&self, message: &Message, dispatch: &Dispatch, crowd: &mut Crowd) {
+        let said = WorkerPresence::decode(&message.payload)
+            .ok()
+            .filter(|said| {
+                // Who may speak for one version may not speak for another.
+                *message.subject == *subject::worker_presence(&dispatch.region, said.version)
+            });
+        let outcome = match said {
+            None => Presence::Malformed,
+            Some(said) => match crowd.hear(&said, Instant::now()) {
+                Heard::Full => Presence::Crowded,
+                Heard::Taken => {
+                    self.publish(said.version, crowd);
+                    Presence::Heard
+                }
+            },
+        };
+        dispatch.metrics.presence(outcome);
+    }
+
+    /// Tells the readers, if anything is new to them.
+    fn publish(&self, version: VersionId, crowd: &Crowd) {
+        let now = crowd.standing(version);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = match now {
+            Some(now) => known.insert(version, now),
+            None => known.remove(&version),
+        };
+        drop(known);
+        if before != now {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+}
