@@ -39,6 +39,8 @@ pub mod probe;
 
 pub mod chatter;
 
+pub mod orders;
+
 pub mod keeper;
 
 pub mod admin;
