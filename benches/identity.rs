@@ -15,6 +15,7 @@ fn identities(c: &mut Criterion) {
     let facts = |authority, function: Option<&'static str>| Facts {
         authority,
         method: &http::Method::POST,
+        path: "/v1/chat/completions",
         function: function.map(str::as_bytes),
         version: None,
         authorization: Some(

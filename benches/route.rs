@@ -30,6 +30,7 @@ fn world(count: u16) -> Snapshot {
                 health,
                 rtt,
                 tally: Arc::default(),
+                dropped: false,
             };
             RegionView {
                 tag: name.tag(),

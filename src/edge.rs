@@ -21,6 +21,7 @@ use crate::admin::{self, Admin, Ready};
 use crate::chatter::Chatter;
 use crate::config::Settings;
 use crate::keeper::Keeper;
+use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
 use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
@@ -214,10 +215,13 @@ impl World {
         stop: &CancellationToken,
     ) -> Result<(), ResolverError> {
         let resolver = resolve::resolver(&self.settings.resolver)?;
+        let known = self.settings.state_file.as_deref().map(lastgood::read);
+        let known = known.unwrap_or_default();
         for (index, region) in self.settings.regions.iter().enumerate() {
             let resolve = Resolve {
                 region: RegionIndex(index),
                 endpoint: region.endpoint.clone(),
+                remembered: known.of(&region.name),
                 resolver: Arc::clone(&resolver),
                 bounds: (
                     self.settings.resolver.min_ttl,
@@ -227,6 +231,15 @@ impl World {
                 metrics: Arc::clone(&self.metrics),
             };
             tasks.spawn(resolve.run(stop.clone()));
+        }
+        if let Some(file) = self.settings.state_file.clone() {
+            let snapshots = self.reader.clone();
+            let writer = lastgood::Writer {
+                file,
+                known,
+                snapshots,
+            };
+            tasks.spawn(writer.run(stop.clone()));
         }
         let prober = Prober {
             settings: self.settings.probe.clone(),

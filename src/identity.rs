@@ -7,8 +7,10 @@ pub mod caller;
 
 use std::time::Duration;
 
+use frontdoor_protocol::errand::{self, Asked, Errand};
+use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::poll::{self, PollError};
-use frontdoor_protocol::target::{self, Target, TargetError};
+use frontdoor_protocol::target::{Target, TargetError};
 
 /// What the head of a request says, as bytes off the wire.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +19,8 @@ pub struct Facts<'a> {
     pub authority: &'a str,
     /// The request's method.
     pub method: &'a http::Method,
+    /// The path without the query.
+    pub path: &'a str,
     /// `function-id`.
     pub function: Option<&'a [u8]>,
     /// `function-version-id`.
@@ -32,8 +36,8 @@ pub struct Facts<'a> {
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The function, and the version if one is asked for.
-    pub target: Target,
+    /// What is asked for, and of which function.
+    pub errand: Errand,
     /// How long the caller waits for the first byte.
     pub wait: Duration,
     /// Whether running it twice is the caller's declared wish or without effect (RFC 9110 §9.2.2, `Idempotency-Key`).
@@ -59,7 +63,14 @@ pub enum Refusal {
 /// # Errors
 /// If the request can be answered without a region's help, which is then cheaper for everybody.
 pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
-    let target = target::read(facts.authority, domain, facts.function, facts.version)?;
+    let asked = Asked {
+        method: facts.method,
+        authority: facts.authority,
+        path: facts.path,
+        function: facts.function,
+        version: facts.version,
+    };
+    let errand = errand::read(&asked, domain)?;
     caller::check(facts.authorization)?;
     let wait = poll::read(facts.poll)?;
     let repeatable = facts.idempotency_key
@@ -68,10 +79,29 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
             http::Method::GET | http::Method::HEAD | http::Method::OPTIONS
         );
     Ok(Identity {
-        target,
+        errand,
         wait,
         repeatable,
     })
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// The function, and the version if one is asked for. A poll names none: its region knows.
+    #[must_use]
+    pub const fn target(&self) -> Option<Target> {
+        self.errand.target()
+    }
+
+    /// The call whose answer is asked for, if it is an earlier one.
+    #[must_use]
+    pub const fn polled(&self) -> Option<RequestId> {
+        match self.errand {
+            Errand::Poll(id, _) => Some(id),
+            Errand::Call(_) | Errand::Invoke(..) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +114,7 @@ mod tests {
         Facts {
             authority: HOST,
             method: &http::Method::POST,
+            path: "/",
             function: None,
             version: None,
             authorization: Some(b"Bearer key"),
@@ -101,6 +132,21 @@ mod tests {
         let identity = check(&facts()).expect("valid");
         assert_eq!(identity.wait, poll::DEFAULT);
         assert!(!identity.repeatable);
+        assert!(identity.target().is_some() && identity.polled().is_none());
+    }
+
+    #[test]
+    fn a_poll_names_a_call_and_no_function() {
+        let id = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+        let identity = check(&Facts {
+            authority: "invocation.localhost",
+            method: &http::Method::GET,
+            path: &format!("/v2/nvcf/pexec/status/{id}"),
+            ..facts()
+        })
+        .expect("valid");
+        assert_eq!(identity.polled(), id.parse().ok());
+        assert_eq!(identity.target(), None);
     }
 
     #[test]

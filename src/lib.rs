@@ -33,6 +33,8 @@ pub mod listen;
 
 pub mod proxy;
 
+pub mod lastgood;
+
 pub mod resolve;
 
 pub mod probe;

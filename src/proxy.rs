@@ -73,6 +73,9 @@ impl ProxyHttp for EdgeProxy {
         session.set_write_timeout(Some(WRITE_TIMEOUT));
         match identity::read(&facts(session.req_header()), &self.domain) {
             Ok(identity) => {
+                if let Some(polled) = identity.polled() {
+                    ctx.id = polled;
+                }
                 ctx.identity = Some(identity);
                 continue_body(session).await?;
                 Ok(false)
@@ -100,7 +103,9 @@ impl ProxyHttp for EdgeProxy {
             })?,
         };
         if let Some(view) = snapshot.regions.get(decision.region.0) {
-            ctx.id = ctx.id.with_tag(view.tag);
+            if ctx.polled().is_none() {
+                ctx.id = ctx.id.with_tag(view.tag);
+            }
             let flight = snapshot.depart(decision.region, decision.address, decision.row);
             ctx.begin(decision, flight);
         }
@@ -227,7 +232,7 @@ impl ProxyHttp for EdgeProxy {
         let head = session.req_header();
         let record = Record {
             id: ctx.id,
-            target: ctx.identity.map(|i| i.target),
+            target: ctx.identity.and_then(|i| i.target()),
             method: head.method.as_str(),
             path: head.uri.path(),
             protocol: if session.is_http2() { "h2" } else { "http/1" },
@@ -272,6 +277,9 @@ const WRITE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl EdgeProxy {
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
+        if let Some(polled) = ctx.polled() {
+            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
+        }
         route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
     }
 
@@ -298,7 +306,10 @@ impl EdgeProxy {
                 self.decide(&self.snapshots.load(), ctx)
             });
         let next = match elsewhere {
-            Ok(_) => route::after(failure, &circumstances, || self.budget.withdraw()),
+            // Asking who holds an answer is no work that is done again.
+            Ok(_) => route::after(failure, &circumstances, || {
+                ctx.polled().is_some() || self.budget.withdraw()
+            }),
             Err(NoRegion { .. }) => route::after(failure, &circumstances, || true).without_region(),
         };
         match (next, elsewhere) {
@@ -324,7 +335,7 @@ impl EdgeProxy {
                 .try_send(Event::Served {
                     endpoint,
                     outcome,
-                    target: ctx.identity.map(|i| i.target),
+                    target: ctx.identity.and_then(|i| i.target()),
                 })
                 .is_err()
         {
@@ -344,6 +355,7 @@ fn facts(head: &RequestHeader) -> Facts<'_> {
     Facts {
         authority: authority.or_else(host).unwrap_or_default(),
         method: &head.method,
+        path: head.uri.path(),
         function: bytes(headers::FUNCTION_ID),
         version: bytes(headers::FUNCTION_VERSION_ID),
         authorization: bytes(http::header::AUTHORIZATION),

@@ -1,16 +1,20 @@
 //! Background: regions' host names to addresses, by hickory-resolver, ahead of their TTL.
 //!
 //! One task a region. A failure to resolve is never an event: the table keeps the last good answer, and the task asks again
-//! with growing pauses. The resolver's own cache is off, since it would answer an early refresh with old news.
+//! with growing pauses. Until the first answer, what was last known good (`lastgood.rs`) is used. The resolver's own cache
+//! is off, since it would answer an early refresh with old news.
 
+mod ask;
 mod refresh;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -27,6 +31,8 @@ pub struct Resolve {
     pub region: RegionIndex,
     /// The name.
     pub endpoint: UpstreamEndpoint,
+    /// What was last known good, before this start.
+    pub remembered: Vec<SocketAddr>,
     /// Asks.
     pub resolver: Arc<TokioResolver>,
     /// Bounds of a TTL.
@@ -58,6 +64,7 @@ pub fn resolver(settings: &Resolver) -> Result<Arc<TokioResolver>, ResolverError
     options.timeout = settings.timeout;
     options.attempts = 2;
     options.cache_size = 0;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     Ok(Arc::new(builder.build()?))
 }
 
@@ -70,6 +77,9 @@ impl Resolve {
             // Nothing to ask; the queue is bounded, so even this send may have to wait.
             let _ = self.events.send(self.event(vec![address])).await;
             return;
+        }
+        if !self.remembered.is_empty() {
+            let _ = self.events.send(self.event(self.remembered.clone())).await;
         }
         let mut failures = 0;
         loop {
@@ -96,30 +106,16 @@ impl Resolve {
         }
     }
 
-    /// One question: A and AAAA, and how long the answer may be used.
     async fn ask(&self) -> Option<(Vec<SocketAddr>, Duration)> {
-        // A final dot: the name is complete, so no search list is tried.
-        let name = format!("{}.", self.endpoint.host.trim_end_matches('.'));
-        let answer = self.resolver.lookup_ip(name).await;
+        let answer = ask::ask(&self.resolver, &self.endpoint).await;
         self.metrics
             .background
             .resolved(self.region, answer.is_ok());
-        match answer {
-            Ok(found) => {
-                let addresses: Vec<SocketAddr> = found
-                    .iter()
-                    .map(|ip| SocketAddr::new(ip, self.endpoint.port))
-                    .collect();
-                let ttl = found
-                    .valid_until()
-                    .saturating_duration_since(Instant::now());
-                (!addresses.is_empty()).then_some((addresses, ttl))
-            }
-            Err(error) => {
+        answer
+            .inspect_err(|error| {
                 tracing::warn!(endpoint = %self.endpoint, %error, "name not resolved; the last answer stays in use");
-                None
-            }
-        }
+            })
+            .ok()
     }
 
     fn event(&self, addresses: Vec<SocketAddr>) -> Event {

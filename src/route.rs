@@ -10,6 +10,7 @@
 mod budget;
 mod explain;
 mod failover;
+mod holder;
 mod rank;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use frontdoor_protocol::names::{FunctionId, VersionId};
 
 pub use self::budget::RetryBudget;
 pub use self::failover::{Circumstances, Failure, Next, Why, after, declined};
+pub use self::holder::holder;
 use self::rank::{Draw, Tier};
 use crate::region::{Health, RegionIndex, Row};
 use crate::table::{RegionView, Snapshot};
@@ -63,6 +65,8 @@ pub enum Reason {
     OnlySuspects,
     /// Nothing is known to work; better to try than to refuse.
     FailOpen,
+    /// It holds the answer that is asked for, or is the next to be asked for it.
+    Holder,
 }
 
 /// What a call asks for, as far as it matters to where it goes.

@@ -3,6 +3,7 @@
 //! Pure: events and the time come in, transitions and snapshots go out. It never asks anybody, never
 //! waits, never logs. The keeper owns the one table of the process.
 
+mod addresses;
 mod event;
 mod freshness;
 mod health;
@@ -76,6 +77,8 @@ struct EndpointState {
     monitor: Monitor,
     latency: Latency,
     tally: Arc<Tally>,
+    /// Since when DNS names it no more.
+    dropped: Option<Instant>,
 }
 
 /// The last word of one of a region's invocation services.
@@ -204,23 +207,7 @@ impl Table {
         if addresses.is_empty() {
             return Vec::new();
         }
-        state
-            .endpoints
-            .retain(|endpoint| addresses.contains(&endpoint.address));
-        for &address in addresses {
-            if state
-                .endpoints
-                .iter()
-                .all(|endpoint| endpoint.address != address)
-            {
-                state.endpoints.push(EndpointState {
-                    address,
-                    monitor: Monitor::new(now),
-                    latency: Latency::default(),
-                    tally: Arc::default(),
-                });
-            }
-        }
+        addresses::answered(&mut state.endpoints, addresses, now);
         Vec::new()
     }
 
@@ -252,6 +239,9 @@ impl Table {
 
     fn tick(&mut self, now: Instant) -> Vec<Transition> {
         let limits = self.limits;
+        for region in &mut self.regions {
+            addresses::prune(&mut region.endpoints, now);
+        }
         let endpoints: Vec<Endpoint> = self
             .regions
             .iter()
@@ -314,6 +304,7 @@ impl RegionState {
                 health: e.monitor.health(),
                 rtt: e.latency.value(),
                 tally: Arc::clone(&e.tally),
+                dropped: e.dropped.is_some(),
             })
             .collect();
         let health = endpoints

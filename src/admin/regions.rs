@@ -34,6 +34,8 @@ struct Region {
 struct Endpoint {
     address: SocketAddr,
     health: &'static str,
+    /// DNS names it no more.
+    dropped: bool,
     rtt_ms: Option<f64>,
     in_flight: u32,
     served: u64,
@@ -78,6 +80,7 @@ fn endpoint(view: &EndpointView) -> Endpoint {
     Endpoint {
         address: view.address,
         health: view.health.as_str(),
+        dropped: view.dropped,
         rtt_ms: view.rtt.map(millis),
         in_flight: view.tally.in_flight.load(Ordering::Relaxed),
         served: view.tally.served(),

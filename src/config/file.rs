@@ -11,6 +11,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) domain: String,
+    pub(super) state_file: Option<PathBuf>,
     pub(super) listen: ListenFile,
     pub(super) tls: TlsFile,
     #[serde(default)]

@@ -40,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(3_700);
 pub struct Settings {
     /// What follows the ids in a function's host name.
     pub domain: String,
+    /// Where the last known good addresses are kept over a restart.
+    pub state_file: Option<PathBuf>,
     /// Where to listen.
     pub listen: Listen,
     /// Certificates, chosen by SNI; the first one answers when none fits.
@@ -148,8 +150,8 @@ pub struct RegionSettings {
 pub struct UpstreamEndpoint {
     /// Host name, or an address.
     pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Port; without one the host is the name of SRV records, which say hosts and ports.
+    pub port: Option<u16>,
 }
 
 // === impl Settings ===
@@ -160,6 +162,9 @@ impl Settings {
         for certificate in &mut self.certificates {
             certificate.cert = folder.join(&certificate.cert);
             certificate.key = folder.join(&certificate.key);
+        }
+        if let Some(file) = &mut self.state_file {
+            *file = folder.join(&*file);
         }
         if let Some(file) = self
             .nats
@@ -201,6 +206,7 @@ impl TryFrom<File> for Settings {
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {
             domain,
+            state_file: file.state_file,
             listen,
             certificates: file
                 .tls
@@ -240,17 +246,17 @@ impl UpstreamEndpoint {
     /// The address, if the host is one and needs no DNS.
     #[must_use]
     pub fn literal(&self) -> Option<SocketAddr> {
-        self.host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .ok()
-            .map(|ip| SocketAddr::new(ip, self.port))
+        let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(ip, self.port?))
     }
 }
 
 impl std::fmt::Display for UpstreamEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
     }
 }
 
@@ -419,18 +425,20 @@ fn regions(files: Vec<RegionFile>) -> Result<Vec<RegionSettings>, RuleError> {
 }
 
 fn endpoint(text: &str) -> Result<UpstreamEndpoint, String> {
-    let rule = || format!("`{text}` must be of the form http://host:port");
+    let rule = || {
+        format!("`{text}` must be http://host:port, or http://_service._tcp.name for SRV records")
+    };
     let rest = text.strip_prefix("http://").ok_or_else(rule)?;
-    let (host, port) = rest
-        .trim_end_matches('/')
-        .rsplit_once(':')
-        .ok_or_else(rule)?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|&port| port > 0)
-        .ok_or_else(rule)?;
-    if host.is_empty() || host.contains('/') {
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = if rest.starts_with('_') {
+        (rest, None)
+    } else {
+        let (host, port) = rest.rsplit_once(':').ok_or_else(rule)?;
+        let port = port.parse().ok().filter(|&port| port > 0);
+        (host, Some(port.ok_or_else(rule)?))
+    };
+    let named = port.is_some() || !host.contains(':');
+    if host.is_empty() || host.contains('/') || !named {
         Err(rule())
     } else {
         Ok(UpstreamEndpoint {

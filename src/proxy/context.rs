@@ -78,6 +78,11 @@ impl Context {
         upstream::left(self.started, wait, Instant::now())
     }
 
+    /// The earlier call whose answer is asked for, if that is what it is about.
+    pub(super) fn polled(&self) -> Option<RequestId> {
+        self.identity.and_then(|identity| identity.polled())
+    }
+
     /// A seed for the next decision, different for each attempt.
     pub(super) fn next_seed(&self) -> u64 {
         self.seed
@@ -86,7 +91,7 @@ impl Context {
 
     /// What the next decision is asked.
     pub(super) fn ask(&self) -> Ask {
-        let target = self.identity.map(|identity| identity.target);
+        let target = self.identity.and_then(|identity| identity.target());
         Ask {
             function: target.map(|target| target.function),
             version: target.and_then(|target| target.version),

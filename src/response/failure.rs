@@ -128,6 +128,12 @@ fn refused(refusal: &Refusal) -> (StatusCode, &'static str, &'static str, String
             "The host names no function",
             detail,
         ),
+        Refusal::Target(TargetError::Method { .. }) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "bad-method",
+            "The method is not served here",
+            detail,
+        ),
         Refusal::Target(_) => (
             StatusCode::BAD_REQUEST,
             "bad-target",
@@ -178,6 +184,10 @@ mod tests {
                     name: "function-id",
                 })),
                 400,
+            ),
+            (
+                Problematic::Refused(Refusal::Target(TargetError::Method { allow: "POST" })),
+                405,
             ),
             (
                 Problematic::Refused(Refusal::Caller(CallerError::Missing)),

@@ -13,6 +13,7 @@ impl Reason {
             Self::NearerRamps => "nearer-ramps",
             Self::OnlySuspects => "only-suspects",
             Self::FailOpen => "fail-open",
+            Self::Holder => "holder",
         }
     }
 }

@@ -25,6 +25,7 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
             health,
             rtt,
             tally: Arc::default(),
+            dropped: false,
         }],
         heard: None,
     }

@@ -55,6 +55,8 @@ pub struct EndpointView {
     pub rtt: Option<Duration>,
     /// Counts of live traffic.
     pub tally: Arc<Tally>,
+    /// DNS names it no more; it is used until something that DNS names is well.
+    pub dropped: bool,
 }
 
 /// The last reports of a region, in short.

@@ -40,10 +40,16 @@ impl Edge {
 
     /// An edge that may have no region to talk to.
     pub(crate) async fn unready(regions: &[(&str, SocketAddr)]) -> Self {
+        Self::configured(regions, "").await
+    }
+
+    /// An edge with `more` in its configuration, before its first table.
+    pub(crate) async fn configured(regions: &[(&str, SocketAddr)], more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new().expect("an authority");
+        let more = format!("{more}\n{QUICK}");
         let config =
-            write_config(folder.path(), &authority, regions, QUICK).expect("a configuration");
+            write_config(folder.path(), &authority, regions, &more).expect("a configuration");
         let settings = frontdoor::config::load(&config).expect("a right configuration");
         let (stop, ready) = (CancellationToken::new(), folder.path().join("ready.json"));
         let task = tokio::spawn(frontdoor::edge::run(

@@ -5,5 +5,7 @@ mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
+mod names;
+mod polls;
 mod protocols;
 mod streams;

@@ -36,7 +36,14 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 5] = ["http", "servers", "credentials_file", "user", "password"];
+const EXAMPLES: [&str; 6] = [
+    "http",
+    "servers",
+    "state_file",
+    "credentials_file",
+    "user",
+    "password",
+];
 
 fn load_edge(path: &Path) -> Result<String, String> {
     frontdoor::config::load(path)

@@ -194,6 +194,7 @@ grace = "4s"
 pub(super) fn edge(plan: &Plan, ports: EdgePorts, passwords: &HubPasswords) -> String {
     let mut text = format!(
         r#"domain = "{DOMAIN}"
+state_file = "edge.state.json"
 
 [listen]
 https = "127.0.0.1:{https}"

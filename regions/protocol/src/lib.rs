@@ -25,6 +25,8 @@ pub mod problem;
 
 pub mod target;
 
+pub mod errand;
+
 pub mod subject;
 
 pub mod envelope;

@@ -1,6 +1,5 @@
 //! Which function a request calls: `{version}.{function}.invocation.<domain>`, `{function}.invocation.<domain>`, or the
-//! headers `function-id` and `function-version-id`. Edge and region ask this one function, so they can
-//! never disagree.
+//! headers `function-id` and `function-version-id`. Asked through `errand.rs`, which knows the API's paths as well.
 //!
 //! Stricter than NVCF where it was unsafe: what follows the ids must be the configured domain, the
 //! version must be separated by a dot, an invalid header is an error instead of being ignored, and a header that
@@ -43,12 +42,24 @@ pub enum TargetError {
         /// The header's name.
         name: &'static str,
     },
+    /// A place of a path that should hold an id does not.
+    #[error("the {what} in the path is not an id: use the 36-character form of a UUID")]
+    Path {
+        /// What should stand there.
+        what: &'static str,
+    },
+    /// The path is one of the API's, the method is not.
+    #[error("only {allow} is served on this path")]
+    Method {
+        /// The method that is.
+        allow: &'static str,
+    },
 }
 
 /// Reads the target of a request from its authority (`:authority` or `Host`, port allowed) and the two headers.
 ///
 /// # Errors
-/// See [`TargetError`]. `Unknown` is a 404, the others are a 400.
+/// See [`TargetError`]. `Unknown` is a 404, the others are a 400; it never says `Path` or `Method`.
 pub fn read(
     authority: &str,
     domain: &str,
@@ -103,14 +114,14 @@ pub fn from_host(authority: &str, domain: &str) -> Option<Target> {
 }
 
 /// What stands before `.domain`, case ignored and a final dot allowed.
-fn under<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
+pub(crate) fn under<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let cut = host.len().checked_sub(domain.len() + 1)?;
     let (labels, suffix) = (host.get(..cut)?, host.get(cut..)?);
     (suffix.starts_with('.') && suffix[1..].eq_ignore_ascii_case(domain)).then_some(labels)
 }
 
-fn without_port(authority: &str) -> &str {
+pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => authority,

@@ -42,6 +42,7 @@ fn addresses_need_no_dns() {
         ("http://127.0.0.1:80", true),
         ("http://[::1]:80", true),
         ("http://x:80", false),
+        ("http://_frontdoor._tcp.x", false),
     ] {
         assert_eq!(
             endpoint(text).expect(text).literal().is_some(),
@@ -63,6 +64,7 @@ fn broken_rules_are_named() {
         "http://:1",
         "http://x:0",
         "http://x:99999",
+        "http://_srv._tcp.x:80",
     ] {
         refused(
             &format!("{MINIMAL}[[regions]]\nname = \"a\"\nendpoint = \"{endpoint}\"\n"),

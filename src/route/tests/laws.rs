@@ -33,6 +33,7 @@ fn build(sketches: Vec<Sketch>) -> Snapshot {
                         health,
                         rtt: None,
                         tally: Arc::default(),
+                        dropped: false,
                     })
                     .collect();
                 let best = view.endpoints.iter().map(|e| e.health).max();
