@@ -1,7 +1,8 @@
 //! `/live`, `/ready`, `/metrics` and `/regions`, on a port of their own that callers never reach.
 //!
-//! Reads snapshots and metrics; changes nothing.
+//! Reads snapshots and metrics. What changes something goes through `orders.rs`, and needs the admin token.
 
+mod orders;
 mod ready;
 mod regions;
 
@@ -10,13 +11,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::orders::Token;
 pub use self::ready::Ready;
 use crate::metrics::Metrics;
+use crate::orders::Desk;
 use crate::table::SnapshotReader;
 
 /// What the admin port shows.
@@ -28,6 +31,10 @@ pub struct Admin {
     pub snapshots: SnapshotReader,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Where orders go.
+    pub orders: Desk,
+    /// Who may give them; nobody without.
+    pub token: Option<Token>,
 }
 
 /// Serves the admin port until told to stop.
@@ -44,6 +51,9 @@ pub async fn serve(
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/regions", get(regions))
+        .route("/regions/{name}/drain", post(orders::drain))
+        .route("/regions/{name}/undrain", post(orders::undrain))
+        .route("/regions/{name}/weight", put(orders::weight))
         .with_state(admin);
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop.cancelled_owned())

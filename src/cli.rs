@@ -3,6 +3,7 @@
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
 mod local;
+mod order;
 mod service;
 
 use std::net::SocketAddr;
@@ -30,12 +31,17 @@ const AFTER_HELP: &str = "Start here:\n  frontdoor local up              the who
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The global front door: terminates TLS and HTTP/2, chooses a region, moves calls when one fails.
+    ///
+    /// With `-c FILE` it runs one; `drain`, `undrain` and `weight` give an order to one that runs.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Edge {
         #[command(flatten)]
-        service: Service,
+        service: Option<Service>,
         /// Write the addresses that are listened on to this file, as JSON, once they are open.
         #[arg(long, value_name = "FILE")]
         ready_file: Option<PathBuf>,
+        #[command(subcommand)]
+        order: Option<order::Order>,
     },
     /// A region's invocation service: takes HTTP, queues calls on JetStream, streams answers back.
     Invocation(#[command(flatten)] Service),
@@ -86,9 +92,14 @@ impl Cli {
         let _logs = telemetry::start(self.log);
         match self.command {
             Command::Edge {
-                service,
+                order: Some(order), ..
+            } => order::run(&order),
+            Command::Edge {
+                service: Some(service),
                 ready_file,
+                ..
             } => service::edge(&service, ready_file),
+            Command::Edge { .. } => anyhow::bail!("name a configuration: frontdoor edge -c FILE"),
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),

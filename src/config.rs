@@ -10,7 +10,7 @@ use std::path::Path;
 use frontdoor_protocol::config::ConfigError;
 
 pub use self::settings::{
-    CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
+    Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
     UpstreamEndpoint,
 };
 

@@ -17,14 +17,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, Ready};
+use crate::admin::{self, Admin, Ready, Token};
 use crate::chatter::Chatter;
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::keeper::Keeper;
 use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
 use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
+use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
 use crate::proxy::EdgeProxy;
 use crate::region::RegionIndex;
@@ -47,6 +48,14 @@ pub enum EdgeError {
     /// A metric cannot be registered.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
+    /// The admin token cannot be read.
+    #[error("the admin token cannot be read from {file}: {source}")]
+    TokenFile {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The ready file cannot be written.
     #[error("cannot write {file}: {source}")]
     ReadyFile {
@@ -90,6 +99,7 @@ pub async fn run(
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
     let acceptor = acceptor(certificates)?;
+    let token = token(&settings.admin)?;
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
         .regions
@@ -124,10 +134,13 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run(background.clone()));
     world.start(&mut tasks, &background)?;
+    let orders = world.take_orders(&mut tasks, &background);
     let admin = Admin {
         ready: Arc::clone(&ready),
         snapshots: world.reader.clone(),
         metrics: Arc::clone(&world.metrics),
+        orders,
+        token,
     };
     let admin_stop = background.clone();
     ports.write(ready_file)?;
@@ -259,6 +272,24 @@ impl World {
         Ok(())
     }
 
+    fn take_orders(&self, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Desk {
+        let (desk, requests) = orders::desk();
+        let clerk = Clerk {
+            regions: self
+                .settings
+                .regions
+                .iter()
+                .map(|r| r.name.clone())
+                .collect(),
+            file: self.settings.admin.orders_file.clone(),
+            nats: self.settings.nats.clone(),
+            requests,
+            events: self.events.clone(),
+        };
+        tasks.spawn(clerk.run(stop.clone()));
+        desk
+    }
+
     /// The engine, with our part in it.
     fn proxy(&self) -> Arc<pingora_proxy::HttpProxy<EdgeProxy>> {
         let ours = EdgeProxy {
@@ -276,6 +307,20 @@ impl World {
             ..ServerConf::default()
         };
         Arc::new(http_proxy(&Arc::new(conf), ours))
+    }
+}
+
+/// The admin token, if orders are wanted at all.
+fn token(settings: &config::Admin) -> Result<Option<Token>, EdgeError> {
+    let Some(file) = &settings.token_file else {
+        return Ok(None);
+    };
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Token::new(&text))),
+        Err(source) => Err(EdgeError::TokenFile {
+            file: file.clone(),
+            source,
+        }),
     }
 }
 

@@ -17,7 +17,7 @@ use frontdoor_protocol::names::RegionName;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use self::book::{Book, Wish};
+pub use self::book::{Book, MAX_WEIGHT, Wish};
 pub use self::guard::{Refusal, Standing, may_drain};
 use self::share::{Share, Shared};
 use crate::config::Nats;
@@ -138,11 +138,9 @@ impl Clerk {
     }
 
     async fn change(&self, request: Request, book: &mut Book, share: &Share) {
-        let wish = book.wish(&request.region).changed(
-            request.change,
-            unix_ms(),
-            request.by.clone(),
-        );
+        let wish =
+            book.wish(&request.region)
+                .changed(request.change, unix_ms(), request.by.clone());
         book.take(&request.region, &wish);
         self.apply(&request.region, &wish).await;
         self.keep(book).await;
@@ -195,4 +193,3 @@ fn unix_ms() -> u64 {
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
-

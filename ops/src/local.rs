@@ -16,7 +16,7 @@ mod block;
 
 mod process;
 
-mod http;
+pub mod http;
 
 mod admin;
 

@@ -11,9 +11,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::problem::{self, Problem};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::Admin;
 use crate::orders::{self, Change, Standing};
@@ -56,12 +57,7 @@ impl Token {
 
     /// In time that does not depend on where a wrong token differs.
     fn is(&self, shown: &[u8]) -> bool {
-        let shown = digest(shown);
-        self.0
-            .iter()
-            .zip(shown)
-            .fold(0, |differs, (a, b)| differs | (a ^ b))
-            == 0
+        self.0.ct_eq(&digest(shown)).into()
     }
 }
 
@@ -72,10 +68,7 @@ impl fmt::Debug for Token {
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
-    let digest = rustls_digest(bytes);
-    let mut fixed = [0; 32];
-    fixed.copy_from_slice(&digest);
-    fixed
+    Sha256::digest(bytes).into()
 }
 
 pub(super) async fn drain(
@@ -125,11 +118,15 @@ async fn order(
     options: &Options,
     headers: &HeaderMap,
 ) -> Response {
-    if let Err(answer) = authorised(admin, headers) {
+    if let Some(answer) = unauthorised(admin, headers) {
         return answer;
     }
     let regions = standings(&admin.snapshots.load());
-    let Some(region) = regions.iter().map(|r| &r.name).find(|name| name.as_str() == region) else {
+    let Some(region) = regions
+        .iter()
+        .map(|r| &r.name)
+        .find(|name| name.as_str() == region)
+    else {
         let known: Vec<&str> = regions.iter().map(|r| r.name.as_str()).collect();
         let known = known.join(", ");
         return refused(
@@ -163,9 +160,10 @@ async fn order(
     }
 }
 
-fn authorised(admin: &Admin, headers: &HeaderMap) -> Result<(), Response> {
+/// The refusal, unless the admin token is shown.
+fn unauthorised(admin: &Admin, headers: &HeaderMap) -> Option<Response> {
     let Some(token) = &admin.token else {
-        return Err(refused(
+        return Some(refused(
             StatusCode::FORBIDDEN,
             "this edge takes no orders: set [admin] token_file in its configuration".to_owned(),
         ));
@@ -174,7 +172,7 @@ fn authorised(admin: &Admin, headers: &HeaderMap) -> Result<(), Response> {
         .get(header::AUTHORIZATION)
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     if shown.is_some_and(|shown| token.is(shown)) {
-        return Ok(());
+        return None;
     }
     tracing::warn!("an order without the admin token is refused");
     let mut answer = refused(
@@ -185,7 +183,7 @@ fn authorised(admin: &Admin, headers: &HeaderMap) -> Result<(), Response> {
     answer
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
-    Err(answer)
+    Some(answer)
 }
 
 fn standings(snapshot: &Arc<Snapshot>) -> Vec<Standing> {
@@ -202,7 +200,8 @@ fn standing(view: &RegionView) -> Standing {
 }
 
 fn refused(status: StatusCode, detail: String) -> Response {
-    let problem = Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Refused"), detail);
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let problem = Problem::new("order-refused", title, status, detail);
     (
         status,
         [(header::CONTENT_TYPE, problem::CONTENT_TYPE)],

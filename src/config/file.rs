@@ -13,6 +13,8 @@ pub(super) struct File {
     pub(super) domain: String,
     pub(super) state_file: Option<PathBuf>,
     pub(super) listen: ListenFile,
+    #[serde(default)]
+    pub(super) admin: AdminFile,
     pub(super) tls: TlsFile,
     #[serde(default)]
     pub(super) resolver: ResolverFile,
@@ -37,6 +39,13 @@ pub(super) struct ListenFile {
     pub(super) admin: SocketAddr,
     pub(super) connections: Option<usize>,
     pub(super) streams: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminFile {
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) orders_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -44,6 +44,8 @@ pub struct Settings {
     pub state_file: Option<PathBuf>,
     /// Where to listen.
     pub listen: Listen,
+    /// What operators may do, and where it is kept.
+    pub admin: Admin,
     /// Certificates, chosen by SNI; the first one answers when none fits.
     pub certificates: Vec<CertificateFiles>,
     /// How to resolve regions' names.
@@ -75,6 +77,15 @@ pub struct Listen {
     pub connections: usize,
     /// The most HTTP/2 streams on one of them.
     pub streams: u32,
+}
+
+/// What operators may do over the admin port.
+#[derive(Debug, Clone, Default)]
+pub struct Admin {
+    /// Holds the token that orders need; without it there are none.
+    pub token_file: Option<PathBuf>,
+    /// Where orders are kept over a restart.
+    pub orders_file: Option<PathBuf>,
 }
 
 /// A certificate chain and its key, in PEM files.
@@ -166,6 +177,13 @@ impl Settings {
         if let Some(file) = &mut self.state_file {
             *file = folder.join(&*file);
         }
+        let admin = &mut self.admin;
+        for file in [&mut admin.token_file, &mut admin.orders_file]
+            .into_iter()
+            .flatten()
+        {
+            *file = folder.join(&*file);
+        }
         if let Some(file) = self
             .nats
             .as_mut()
@@ -208,6 +226,10 @@ impl TryFrom<File> for Settings {
             domain,
             state_file: file.state_file,
             listen,
+            admin: Admin {
+                token_file: file.admin.token_file,
+                orders_file: file.admin.orders_file,
+            },
             certificates: file
                 .tls
                 .certificates

@@ -34,7 +34,7 @@ const LIMIT: usize = 4096;
 /// More regions than this are an attack on the bucket.
 const REGIONS: usize = 1024;
 /// A weight above this is a typing error.
-pub(crate) const MAX_WEIGHT: f64 = 1000.0;
+pub const MAX_WEIGHT: f64 = 1000.0;
 
 // === impl Wish ===
 

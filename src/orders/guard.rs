@@ -88,7 +88,10 @@ impl fmt::Display for Refusal {
             Self::Unknown => f.write_str("this edge has no such region"),
             Self::Last => f.write_str("no other region would be left that serves"),
             Self::TooFew { left, of } => {
-                write!(f, "only {left} of {of} regions would be left, and at least half must be")
+                write!(
+                    f,
+                    "only {left} of {of} regions would be left, and at least half must be"
+                )
             }
             Self::NoRoom { moving, free } => write!(
                 f,
@@ -117,16 +120,29 @@ mod tests {
     fn a_drain_needs_somewhere_to_go() {
         let a = "a".parse().expect("valid");
         let cases = [
-            (vec![("a", true, 10, Some(0)), ("b", true, 0, Some(12))], Ok(())),
+            (
+                vec![("a", true, 10, Some(0)), ("b", true, 0, Some(12))],
+                Ok(()),
+            ),
             (
                 vec![("a", true, 10, Some(0)), ("b", true, 0, Some(11))],
-                Err(Refusal::NoRoom { moving: 10, free: 11 }),
+                Err(Refusal::NoRoom {
+                    moving: 10,
+                    free: 11,
+                }),
             ),
             (vec![("a", true, 10, Some(0)), ("b", true, 0, None)], Ok(())),
-            (vec![("a", true, 10, Some(0)), ("b", false, 0, Some(99))], Err(Refusal::Last)),
+            (
+                vec![("a", true, 10, Some(0)), ("b", false, 0, Some(99))],
+                Err(Refusal::Last),
+            ),
             (vec![("a", true, 0, None)], Err(Refusal::Last)),
             (
-                vec![("a", true, 0, None), ("b", true, 0, None), ("c", false, 0, None)],
+                vec![
+                    ("a", true, 0, None),
+                    ("b", true, 0, None),
+                    ("c", false, 0, None),
+                ],
                 Err(Refusal::TooFew { left: 1, of: 3 }),
             ),
             (vec![("b", true, 0, None)], Err(Refusal::Unknown)),

@@ -21,7 +21,7 @@ use crate::config::Nats;
 
 /// How far an order got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shared {
+pub(super) enum Shared {
     /// The bucket has it.
     Everywhere,
     /// Only this edge has it, for now.
@@ -29,7 +29,7 @@ pub enum Shared {
 }
 
 /// The clerk's side of the sharing task.
-pub struct Share {
+pub(super) struct Share {
     tell: Option<mpsc::Sender<Telling>>,
     heard: mpsc::Receiver<(RegionName, Wish)>,
     task: JoinSet<()>,
@@ -68,7 +68,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 impl Share {
     /// Starts sharing; without NATS there is nobody to share with.
-    pub fn start(nats: Option<Nats>, known: Book, stop: CancellationToken) -> Self {
+    pub(super) fn start(nats: Option<Nats>, known: Book, stop: CancellationToken) -> Self {
         let (heard_in, heard) = mpsc::channel(QUEUE);
         let mut task = JoinSet::new();
         let tell = nats.map(|nats| {
@@ -86,7 +86,7 @@ impl Share {
     }
 
     /// Offers an order to all edges.
-    pub async fn tell(&self, region: &RegionName, wish: &Wish) -> Shared {
+    pub(super) async fn tell(&self, region: &RegionName, wish: &Wish) -> Shared {
         let Some(tell) = &self.tell else {
             return Shared::Here;
         };
@@ -106,7 +106,7 @@ impl Share {
     }
 
     /// The next order of another edge; never, if there is nobody to hear.
-    pub async fn heard(&mut self) -> Option<(RegionName, Wish)> {
+    pub(super) async fn heard(&mut self) -> Option<(RegionName, Wish)> {
         match self.heard.recv().await {
             Some(heard) => Some(heard),
             None => std::future::pending().await,
@@ -114,7 +114,7 @@ impl Share {
     }
 
     /// Waits for the task, which ends by the token it was started with.
-    pub async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         while self.task.join_next().await.is_some() {}
     }
 }
@@ -170,12 +170,14 @@ impl Sharer {
     }
 
     async fn entry(&mut self, bucket: &kv::Store, entry: &kv::Entry) -> Result<(), Failure> {
-        let (Ok(region), Some(wish)) = (
-            entry.key.parse::<RegionName>(),
-            Wish::decode(&entry.value),
-        ) else {
+        let (Ok(region), Some(wish)) =
+            (entry.key.parse::<RegionName>(), Wish::decode(&entry.value))
+        else {
             if entry.operation == kv::Operation::Put {
-                tracing::warn!(key = entry.key, "an entry of the bucket of orders makes no sense");
+                tracing::warn!(
+                    key = entry.key,
+                    "an entry of the bucket of orders makes no sense"
+                );
             }
             return Ok(());
         };
