@@ -35,8 +35,12 @@ enum Command {
     /// With `-c FILE` it runs one; `drain`, `undrain` and `weight` give an order to one that runs.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Edge {
-        #[command(flatten)]
-        service: Option<Service>,
+        /// The configuration, a TOML file; see `config/` for one with every key explained.
+        #[arg(short, long, value_name = "FILE", required = true)]
+        config: Option<PathBuf>,
+        /// Only check the configuration: say what is wrong with it, or that it is right, and exit.
+        #[arg(long)]
+        check: bool,
         /// Write the addresses that are listened on to this file, as JSON, once they are open.
         #[arg(long, value_name = "FILE")]
         ready_file: Option<PathBuf>,
@@ -95,10 +99,14 @@ impl Cli {
                 order: Some(order), ..
             } => order::run(&order),
             Command::Edge {
-                service: Some(service),
+                config: Some(config),
+                check,
                 ready_file,
                 ..
-            } => service::edge(&service, ready_file),
+            } => {
+                let file = ConfigFile { config };
+                service::edge(&Service { file, check }, ready_file)
+            }
             Command::Edge { .. } => anyhow::bail!("name a configuration: frontdoor edge -c FILE"),
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),

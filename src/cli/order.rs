@@ -33,6 +33,7 @@ pub(super) enum Order {
         /// The region, as the edge's configuration names it.
         region: RegionName,
         /// From 0 to 1000.
+        #[arg(allow_negative_numbers = true)]
         weight: f64,
         #[command(flatten)]
         edge: Edge,
