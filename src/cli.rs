@@ -2,6 +2,7 @@
 //!
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
+mod drill;
 mod local;
 mod order;
 mod service;
@@ -63,6 +64,8 @@ enum Command {
     /// The whole system on this machine, every part a real process.
     #[command(subcommand)]
     Local(local::Local),
+    /// Practise failure: load, a fault, and a verdict in numbers.
+    Drill(drill::Drills),
     /// A part of `local`: the name server of the regions' endpoints.
     #[command(hide = true)]
     LocalDns(ConfigFile),
@@ -112,6 +115,7 @@ impl Cli {
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),
             Command::Local(command) => local::run(command),
+            Command::Drill(drills) => drill::run(drills),
             Command::LocalDns(file) => local::dns(&file.config),
             Command::LocalWan(file) => local::wan(&file.config),
         }

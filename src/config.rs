@@ -1,7 +1,8 @@
 //! The edge's configuration: one entry, [`load`], from a path to checked [`Settings`].
 //!
-//! `file.rs` is what is written, `settings.rs` what is meant. Read once at start; nothing on a request's path looks here.
+//! `file.rs` is what is written, `settings.rs` what is meant, `calls.rs` that of the request path. Read once at start; nothing on a request's path looks here.
 
+mod calls;
 mod file;
 mod settings;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use frontdoor_protocol::config::ConfigError;
 
+pub use self::calls::{ReplaySettings, UpstreamSettings};
 pub use self::settings::{
     Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
     UpstreamEndpoint,

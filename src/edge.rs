@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,11 +25,12 @@ use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
 use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
-use crate::proxy::EdgeProxy;
+use crate::proxy::{EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::RetryBudget;
 use crate::table::{self, Event, SnapshotReader, Table};
+use crate::upstream::{self, Pool};
 
 /// Why the edge cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -155,10 +154,19 @@ pub async fn run(
         }
     });
 
+    let pool = Arc::new(Pool::new(
+        world.settings.upstream,
+        Arc::clone(&world.metrics),
+    ));
+    tasks.spawn(upstream::keep_warm(
+        Arc::clone(&pool),
+        world.reader.clone(),
+        background.clone(),
+    ));
     let (drain, draining) = watch::channel(false);
     let calls = TaskTracker::new();
     let front = Arc::new(Front {
-        app: world.proxy(),
+        app: world.proxy(Arc::clone(&pool)),
         acceptor,
         metrics: Arc::clone(&world.metrics),
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
@@ -178,7 +186,7 @@ pub async fn run(
         stop::Parts {
             ready: &ready,
             drain: &drain,
-            app: &*front.app,
+            pool: &pool,
             listeners,
             calls,
             background,
@@ -290,23 +298,19 @@ impl World {
         desk
     }
 
-    /// The engine, with our part in it.
-    fn proxy(&self) -> Arc<pingora_proxy::HttpProxy<EdgeProxy>> {
-        let ours = EdgeProxy {
+    /// The request path.
+    fn proxy(&self, pool: Arc<Pool>) -> Arc<EdgeProxy> {
+        let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
+        Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
             policy: self.settings.policy,
             budget: Arc::clone(&self.budget),
+            replay: Arc::new(replay),
+            pool,
             news: self.events.clone(),
             metrics: Arc::clone(&self.metrics),
-        };
-        // How often a call is tried is our decision; the engine's own bound only has to be out of the way.
-        let conf = ServerConf {
-            max_retries: 16,
-            upstream_keepalive_pool_size: 512,
-            ..ServerConf::default()
-        };
-        Arc::new(http_proxy(&Arc::new(conf), ours))
+        })
     }
 }
 

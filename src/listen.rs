@@ -1,6 +1,6 @@
 //! Ports: TLS with HTTP/2 and HTTP/1.1, and plain HTTP; who may come in, and for how long they may say nothing.
 //!
-//! Our own accept loops in front of the engine: it would leave a connection that never finishes its TLS handshake or its
+//! Our own accept loops: pingora's would leave a connection that never finishes its TLS handshake or its
 //! HTTP/2 preface open for ever, cannot PING a caller, and cannot tell which port it got. Every
 //! connection and every stream is a task of one tracker, so that a stop can wait for them.
 

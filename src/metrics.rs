@@ -5,11 +5,13 @@
 
 mod background;
 mod request;
+mod upstream;
 
 use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 pub use self::background::BackgroundMetrics;
 pub use self::request::{Outcome, RequestMetrics};
+pub use self::upstream::UpstreamMetrics;
 
 /// All families of the edge.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Metrics {
     registry: Registry,
     /// Calls and connections.
     pub request: RequestMetrics,
+    /// Connections to regions.
+    pub upstream: UpstreamMetrics,
     /// Probes, names, reports, the table.
     pub background: BackgroundMetrics,
 }
@@ -31,10 +35,12 @@ impl Metrics {
     pub fn new(regions: &[String]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("frontdoor_edge".to_owned()), None)?;
         let request = RequestMetrics::register(&registry, regions)?;
+        let upstream = UpstreamMetrics::register(&registry)?;
         let background = BackgroundMetrics::register(&registry, regions)?;
         Ok(Self {
             registry,
             request,
+            upstream,
             background,
         })
     }

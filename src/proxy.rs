@@ -1,41 +1,48 @@
-//! The request path: each phase of the engine calls one step of ours and decides nothing.
+//! The request path: one function for each step of a call, each asks a pure function and decides nothing by itself.
 //!
 //! ```text
-//! request_filter ─ identity::read ─▶ upstream_peer ─ route::decide ─▶ upstream_request_filter ─ headers::to_region
-//!                                       ▲                                      │
-//!                                       └── failed: failover::after ◀──────────┤ fail_to_connect, error_while_proxy,
-//!                                                                              │ upstream_response_filter (declined)
-//! logging ◀─ record::write ◀─ response_filter ─ headers::from_region ◀─────────┘
+//! process_new_http ─ identity::read ─▶ attempt ─ route::decide ─▶ upstream ─ headers::to_region ─▶ exchange
+//!                                        ▲                                                            │
+//!                                        └── failed: failover::after ◀── no connection, lost, declined┤
+//!                                                                                                     │
+//! note ◀─ record::write ◀───────────────────── headers::from_region ◀── answer, streamed ◀────────────┘
 //! ```
 //!
-//! It takes no lock, waits for no background task, and reads one snapshot per attempt.
+//! pingora-core reads and writes the caller's side; the rest is ours, because a call must be able to begin again elsewhere
+//! with all of its body. No lock is taken, no background task waited for, and one snapshot read per attempt.
 
+mod answer;
+mod attempt;
 mod context;
+mod exchange;
 mod failed;
+mod replay;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use frontdoor_protocol::headers::{self, Execution};
+use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
-use pingora_core::protocols::http::SERVER_NAME;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use http::Method;
+use pingora_core::ErrorType;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-pub use self::context::Context;
+use self::context::Context;
+use self::replay::Replay;
+pub use self::replay::ReplayBudget;
 use crate::identity::{self, Facts};
 use crate::metrics::{Metrics, Outcome};
 use crate::response::{self, Problematic, Record};
-use crate::route::{self, Decision, Failure, NoRegion, Policy, RetryBudget, Tried};
-use crate::table::{Event, ServedOutcome, Snapshot, SnapshotReader};
-use crate::upstream;
+use crate::route::{Policy, RetryBudget};
+use crate::table::{Event, SnapshotReader};
+use crate::upstream::Pool;
 
-/// The edge's own part of the engine.
+/// The edge's request path.
 pub struct EdgeProxy {
     /// What follows the ids in a function's host name.
     pub domain: String,
@@ -45,17 +52,53 @@ pub struct EdgeProxy {
     pub policy: Policy,
     /// How much may be repeated.
     pub budget: Arc<RetryBudget>,
+    /// How much of bodies may be kept for that.
+    pub replay: Arc<ReplayBudget>,
+    /// Connections to the regions.
+    pub pool: Arc<Pool>,
     /// What live traffic has to tell; never waited for.
     pub news: mpsc::Sender<Event>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
 
-#[async_trait]
-impl ProxyHttp for EdgeProxy {
-    type CTX = Context;
+/// For a whole request head.
+const HEAD: Duration = Duration::from_secs(15);
+/// A caller that reads nothing for so long has its stream reset: a stalled reader must not hold memory for ever.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// For the rest of a body that nobody wanted, so that its connection can be used again.
+const DRAIN: Duration = Duration::from_secs(5);
 
-    fn new_ctx(&self) -> Context {
+#[async_trait]
+impl HttpServerApp for EdgeProxy {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.is_http2() && !read_head(&mut session, shutdown).await {
+            return None;
+        }
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        let mut ctx = self.begin();
+        let outcome = self.serve(&mut session, &mut ctx).await;
+        self.note(&session, &ctx, outcome);
+        if matches!(outcome, Outcome::Gone | Outcome::Broken) {
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+}
+
+// === impl EdgeProxy ===
+
+impl EdgeProxy {
+    fn begin(&self) -> Context {
         self.metrics.request.in_flight.inc();
         self.budget.deposit();
         let unix = SystemTime::now()
@@ -69,160 +112,54 @@ impl ProxyHttp for EdgeProxy {
         Context::new(Instant::now(), seed, id)
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        session.set_write_timeout(Some(WRITE_TIMEOUT));
+    /// One call from its head to its end.
+    async fn serve(&self, session: &mut ServerSession, ctx: &mut Context) -> Outcome {
+        if session.req_header().method == Method::CONNECT {
+            return self.fail(session, ctx, Problematic::Engine(405)).await;
+        }
         match identity::read(&facts(session.req_header()), &self.domain) {
             Ok(identity) => {
                 if let Some(polled) = identity.polled() {
                     ctx.id = polled;
                 }
                 ctx.identity = Some(identity);
-                continue_body(session).await?;
-                Ok(false)
             }
             Err(refusal) => {
-                let problem = Problematic::Refused(refusal);
-                write_problem(session, &problem, ctx).await?;
-                ctx.problem = Some(problem);
-                Ok(true)
+                return self.fail(session, ctx, Problematic::Refused(refusal)).await;
             }
         }
-    }
-
-    async fn upstream_peer(
-        &self,
-        _session: &mut Session,
-        ctx: &mut Context,
-    ) -> Result<Box<HttpPeer>> {
-        let snapshot = self.snapshots.load();
-        let decision = match ctx.next.take() {
-            Some(decision) => decision,
-            None => self.decide(&snapshot, ctx).map_err(|NoRegion { .. }| {
-                ctx.problem = Some(Problematic::NoRegion);
-                Error::new(ErrorType::ConnectNoRoute)
-            })?,
+        if answer::continue_body(session).await.is_err() {
+            return Outcome::Gone;
+        }
+        let mut replay = Replay::new(&self.replay);
+        let outcome = loop {
+            if let Some(outcome) = self.attempt(session, ctx, &mut replay).await {
+                break outcome;
+            }
         };
-        if let Some(view) = snapshot.regions.get(decision.region.0) {
-            if ctx.polled().is_none() {
-                ctx.id = ctx.id.with_tag(view.tag);
-            }
-            let flight = snapshot.depart(decision.region, decision.address, decision.row);
-            ctx.begin(decision, flight);
-        }
-        Ok(Box::new(upstream::peer(decision.address, ctx.time_left())))
+        ctx.single = replay.was_let_go();
+        outcome
     }
 
-    async fn upstream_request_filter(
+    /// The edge answers itself.
+    async fn fail(
         &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
+        session: &mut ServerSession,
         ctx: &mut Context,
-    ) -> Result<()> {
-        let peer = session
-            .client_addr()
-            .and_then(|a| a.as_inet())
-            .map(std::net::SocketAddr::ip);
-        let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
-        response::to_region(request, ctx.id, ctx.time_left(), peer, tls)
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        if response.status.is_informational() {
-            return Ok(());
-        }
-        let execution = Execution::read(&response.headers);
-        ctx.declined = execution.is_some();
-        let status = response.status.as_u16();
-        if execution == Some(Execution::NotStarted) && route::declined(status) {
-            match status {
-                503 => self.tell(ctx, ServedOutcome::Declined),
-                404 => self.tell(ctx, ServedOutcome::NotHere),
-                _ => {}
-            }
-            if self.moves_on(session, ctx, Failure::NotStarted) {
-                let mut error =
-                    Error::explain(ErrorType::HTTPStatus(status), "region declined").into_up();
-                error.set_retry(true);
-                return Err(error);
-            }
-        }
-        ctx.answer_begins();
-        Ok(())
-    }
-
-    async fn response_filter(
-        &self,
-        _session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        response::from_region(response, ctx.id)
-    }
-
-    fn fail_to_connect(
-        &self,
-        session: &mut Session,
-        peer: &HttpPeer,
-        ctx: &mut Context,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        if let Some(seen) = failed::dial(&error, peer) {
-            self.tell(ctx, seen);
-        }
-        let moves = self.moves_on(session, ctx, Failure::Unreachable);
-        error.set_retry(moves);
-        error
-    }
-
-    fn error_while_proxy(
-        &self,
-        _: &HttpPeer,
-        session: &mut Session,
-        mut error: Box<Error>,
-        ctx: &mut Context,
-        _reused: bool,
-    ) -> Box<Error> {
-        let declined = matches!(error.etype(), ErrorType::HTTPStatus(_)) && ctx.next.is_some();
-        let moves = declined
-            || failed::classify(&error).is_some_and(|failure| {
-                if failed::condemns(failure, &error, ctx) {
-                    self.tell(ctx, ServedOutcome::Broke);
-                }
-                self.moves_on(session, ctx, failure)
-            });
-        error.set_retry(moves);
-        error
-    }
-
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &Error,
-        ctx: &mut Context,
-    ) -> FailToProxy {
-        let begun = session.response_written().is_some();
-        if begun {
-            // Never a clean end: the caller must be able to tell that the answer is not whole.
-            session
-                .as_downstream_mut()
-                .shutdown_with_reason(h2::Reason::INTERNAL_ERROR);
-        } else if let Some(problem) = failed::problem(error, ctx) {
-            let _ = write_problem(session, &problem, ctx).await;
-            ctx.problem = Some(problem);
-        }
-        let error_code = session.response_written().map_or(0, |r| r.status.as_u16());
-        FailToProxy {
-            error_code,
-            can_reuse_downstream: false,
+        problem: Problematic,
+    ) -> Outcome {
+        let outcome = match problem {
+            Problematic::Refused(_) => Outcome::Refused,
+            _ => Outcome::Failed,
+        };
+        match answer::write_problem(session, &problem, ctx.id).await {
+            Ok(()) => outcome,
+            Err(_) => Outcome::Gone,
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+    /// The end of a call in the books.
+    fn note(&self, session: &ServerSession, ctx: &Context, outcome: Outcome) {
         self.metrics.request.in_flight.dec();
         let snapshot = self.snapshots.load();
         let region = ctx.attempt.as_ref().and_then(|a| {
@@ -237,12 +174,13 @@ impl ProxyHttp for EdgeProxy {
             path: head.uri.path(),
             protocol: if session.is_http2() { "h2" } else { "http/1" },
             status: session.response_written().map_or(0, |r| r.status.as_u16()),
-            outcome: outcome(error, ctx),
+            outcome,
             region,
             reason: ctx.attempt.as_ref().map(|a| a.decision.reason),
             attempts: ctx.attempts,
             failure: ctx.failure,
             stop: ctx.stop,
+            single: ctx.single,
             first_byte: ctx.answered.map(|at| at - ctx.started),
             total: ctx.started.elapsed(),
             received: session.body_bytes_read(),
@@ -254,106 +192,36 @@ impl ProxyHttp for EdgeProxy {
         };
         response::write(&record, &self.metrics);
     }
-
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(
-        &self,
-        _: &Session,
-        _: &Context,
-        _: &Error,
-        _: ProxyWarnLogContext,
-    ) -> bool {
-        true
-    }
 }
 
-/// A caller that reads nothing for so long has its stream reset: a stalled reader must not hold memory for ever.
-const WRITE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
-
-// === impl EdgeProxy ===
-
-impl EdgeProxy {
-    fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
-        if let Some(polled) = ctx.polled() {
-            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
-        }
-        route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
-    }
-
-    /// After a failed attempt: whether there will be another one. If so, `ctx.next` says where.
-    fn moves_on(&self, session: &Session, ctx: &mut Context, failure: Failure) -> bool {
-        ctx.failure = Some(failure);
-        let circumstances = route::Circumstances {
-            moves: ctx.attempts.saturating_sub(1),
-            moves_allowed: self.policy.moves,
-            repeatable: ctx.identity.is_some_and(|i| i.repeatable),
-            body_at_hand: !session.as_ref().retry_buffer_truncated(),
-            answer_begun: session.response_written().is_some(),
-            time_left: ctx.time_left(),
-        };
-        let elsewhere = self
-            .decide(&self.snapshots.load(), ctx)
-            .or_else(|NoRegion { .. }| {
-                // A region that refuses one stream is there: without another one, it is asked again.
-                ctx.tried = if failure == Failure::Refused {
-                    Tried::default()
-                } else {
-                    ctx.tried
-                };
-                self.decide(&self.snapshots.load(), ctx)
-            });
-        let next = match elsewhere {
-            // Asking who holds an answer is no work that is done again.
-            Ok(_) => route::after(failure, &circumstances, || {
-                ctx.polled().is_some() || self.budget.withdraw()
-            }),
-            Err(NoRegion { .. }) => route::after(failure, &circumstances, || true).without_region(),
-        };
-        match (next, elsewhere) {
-            (route::Next::Elsewhere, Ok(decision)) => {
-                self.metrics.request.moved(failure);
-                ctx.next = Some(decision);
-                true
-            }
-            (route::Next::Stop(why), _) => {
-                self.metrics.request.stopped(why);
-                ctx.stop = Some(why);
-                false
-            }
-            (route::Next::Elsewhere, Err(NoRegion { .. })) => false,
-        }
-    }
-
-    /// Tells the table what live traffic saw; if its queue is full, the probes will have to find out.
-    fn tell(&self, ctx: &Context, outcome: ServedOutcome) {
-        if let Some(endpoint) = ctx.endpoint()
-            && self
-                .news
-                .try_send(Event::Served {
-                    endpoint,
-                    outcome,
-                    target: ctx.identity.and_then(|i| i.target()),
-                })
-                .is_err()
-        {
-            self.metrics.request.news_lost.inc();
-        }
-    }
-}
-
-fn facts(head: &RequestHeader) -> Facts<'_> {
-    let bytes = |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let host = || {
-        head.headers
-            .get(http::header::HOST)
-            .and_then(|v| v.to_str().ok())
+/// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
+async fn read_head(session: &mut ServerSession, shutdown: &ShutdownWatch) -> bool {
+    let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
+    session.set_read_timeout(Some(HEAD));
+    let mut draining = shutdown.clone();
+    let read = tokio::select! {
+        biased;
+        read = timeout(HEAD + kept, session.read_request()) => read,
+        _ = draining.wait_for(|draining| *draining) => return false,
     };
+    // From here on `exchange.rs` keeps the time.
+    session.set_read_timeout(None);
+    session.set_total_drain_timeout(Some(DRAIN));
+    match read {
+        Ok(Ok(there)) => there,
+        Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
+            let _ = session.respond_error(400).await;
+            session.shutdown().await;
+            false
+        }
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+fn facts(head: &http::request::Parts) -> Facts<'_> {
+    let bytes = |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
     Facts {
-        authority: authority.or_else(host).unwrap_or_default(),
+        authority: authority(head),
         method: &head.method,
         path: head.uri.path(),
         function: bytes(headers::FUNCTION_ID),
@@ -364,58 +232,9 @@ fn facts(head: &RequestHeader) -> Facts<'_> {
     }
 }
 
-/// Answers `Expect: 100-continue` (RFC 9110 §10.1.1): an HTTP/2 region never does, and the caller would wait in vain.
-async fn continue_body(session: &mut Session) -> Result<()> {
-    if session
-        .req_header()
-        .headers
-        .contains_key(http::header::EXPECT)
-    {
-        if !session.is_http2() {
-            session.write_continue_response().await?;
-        }
-        session
-            .req_header_mut()
-            .remove_header(&http::header::EXPECT);
-    }
-    Ok(())
-}
-
-async fn write_problem(session: &mut Session, problem: &Problematic, ctx: &Context) -> Result<()> {
-    let answer = problem.answer(ctx.id);
-    let body = Bytes::from(answer.problem.to_json());
-    let mut head = ResponseHeader::build(answer.status, Some(6))?;
-    head.insert_header(http::header::SERVER, &SERVER_NAME[..])?;
-    head.insert_header(
-        http::header::CONTENT_TYPE,
-        frontdoor_protocol::problem::CONTENT_TYPE,
-    )?;
-    head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
-    if let Some(after) = answer.retry_after {
-        head.insert_header(
-            http::header::RETRY_AFTER,
-            after.as_secs().max(1).to_string(),
-        )?;
-    }
-    response::from_region(&mut head, ctx.id)?;
-    let bodiless = session.req_header().method == http::Method::HEAD;
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await?;
-    if bodiless {
-        Ok(())
-    } else {
-        session.write_response_body(Some(body), true).await
-    }
-}
-
-fn outcome(error: Option<&Error>, ctx: &Context) -> Outcome {
-    match (error, &ctx.problem) {
-        (_, Some(Problematic::Refused(_))) => Outcome::Refused,
-        (Some(e), _) if *e.esource() == ErrorSource::Downstream => Outcome::Gone,
-        (Some(_), _) if ctx.answered.is_some() => Outcome::Broken,
-        (Some(_), _) | (None, Some(_)) => Outcome::Failed,
-        (None, None) if ctx.declined => Outcome::Declined,
-        (None, None) => Outcome::Answered,
-    }
+/// Whom the caller asked for: `:authority` or an absolute target, else `Host`.
+fn authority(head: &http::request::Parts) -> &str {
+    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(host).unwrap_or_default()
 }

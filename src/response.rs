@@ -8,5 +8,5 @@ mod headers;
 mod record;
 
 pub use self::failure::{Answer, Problematic};
-pub use self::headers::{from_region, to_region};
+pub use self::headers::{Passing, from_region, to_region};
 pub use self::record::{Record, write};

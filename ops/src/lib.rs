@@ -7,3 +7,5 @@
 pub mod load;
 
 pub mod local;
+
+pub mod drill;

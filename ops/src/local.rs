@@ -28,7 +28,7 @@ mod wan;
 
 mod files;
 
-mod certificates;
+pub(crate) mod certificates;
 
 mod folder;
 
@@ -54,9 +54,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use frontdoor_protocol::names::RegionName;
+use frontdoor_protocol::names::{FunctionId, RegionName};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use certificates::Certificates;
 use control::Client;
 use folder::Folder;
 use show::say;
@@ -144,6 +146,21 @@ pub async fn kill(dir: &Path, target: &str, signal: &str) -> anyhow::Result<()> 
 /// If the target is unknown or does not become ready.
 pub async fn start(dir: &Path, target: &str) -> anyhow::Result<()> {
     Client::open(&Folder::new(dir)?)?.start(target).await
+}
+
+/// Certificates such as `up` makes, to be put in place of those that a running stack has.
+pub(crate) fn certificates(function: FunctionId) -> anyhow::Result<Certificates> {
+    let names = files::certificate_names(function);
+    Ok(certificates::make(names, OffsetDateTime::now_utc())?)
+}
+
+/// Replaces the edge's certificate and key. The old authority stays trusted: connections of before are still open.
+pub(crate) fn replace_certificates(dir: &Path, new: &Certificates) -> anyhow::Result<()> {
+    let folder = Folder::new(dir)?;
+    let old = std::fs::read_to_string(folder.path(folder::CA))?;
+    folder.write(folder::CA, &format!("{old}{}", new.ca))?;
+    folder.write_secret("edge.key", &new.key)?;
+    folder.write("edge.pem", &new.chain)
 }
 
 /// Changes WAN delays of a running stack.

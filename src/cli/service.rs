@@ -107,7 +107,7 @@ where
     })
 }
 
-fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -26,6 +26,10 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) route: RouteFile,
     #[serde(default)]
+    pub(super) upstream: UpstreamFile,
+    #[serde(default)]
+    pub(super) replay: ReplayFile,
+    #[serde(default)]
     pub(super) stop: StopFile,
     #[serde(default)]
     pub(super) regions: Vec<RegionFile>,
@@ -111,6 +115,25 @@ pub(super) struct RouteFile {
     pub(super) peer_margin: Option<Span>,
     pub(super) peer_ratio: Option<f64>,
     pub(super) moves: Option<u8>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamFile {
+    pub(super) connect: Option<Span>,
+    pub(super) ping_interval: Option<Span>,
+    pub(super) ping_timeout: Option<Span>,
+    pub(super) dead_after: Option<Span>,
+    pub(super) streams: Option<usize>,
+    pub(super) connections: Option<usize>,
+    pub(super) grace: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplayFile {
+    pub(super) per_call: Option<usize>,
+    pub(super) total: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

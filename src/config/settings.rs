@@ -8,6 +8,7 @@ use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
+use super::calls::{self, ReplaySettings, UpstreamSettings};
 use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
 use crate::route::Policy;
 use crate::table::Limits;
@@ -58,6 +59,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How to choose regions.
     pub policy: Policy,
+    /// How to speak with regions.
+    pub upstream: UpstreamSettings,
+    /// What to keep of bodies.
+    pub replay: ReplaySettings,
     /// How to stop.
     pub stop: Stop,
     /// The regions.
@@ -244,6 +249,8 @@ impl TryFrom<File> for Settings {
             probe: probe(file.probe)?,
             limits: limits(&file.health)?,
             policy: policy(&file.route)?,
+            upstream: calls::upstream(&file.upstream)?,
+            replay: calls::replay(&file.replay)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
@@ -282,7 +289,7 @@ impl std::fmt::Display for UpstreamEndpoint {
     }
 }
 
-fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
+pub(super) fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
     if holds {
         Ok(())
     } else {
@@ -290,12 +297,16 @@ fn require(holds: bool, key: &str, rule: &str) -> Result<(), RuleError> {
     }
 }
 
-fn span(written: Option<Span>, default: Duration) -> Duration {
+pub(super) fn span(written: Option<Span>, default: Duration) -> Duration {
     written.map_or(default, Duration::from)
 }
 
 /// A length of time that must not be zero.
-fn some_time(written: Option<Span>, default: Duration, key: &str) -> Result<Duration, RuleError> {
+pub(super) fn some_time(
+    written: Option<Span>,
+    default: Duration,
+    key: &str,
+) -> Result<Duration, RuleError> {
     let value = span(written, default);
     require(!value.is_zero(), key, "must be longer than nothing")?;
     Ok(value)

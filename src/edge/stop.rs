@@ -3,9 +3,8 @@
 //! 1. Not ready, for `stop.notice`: load balancers look elsewhere, calls are still served.
 //! 2. Listeners close; HTTP/2 callers get GOAWAY, idle HTTP/1.1 connections are closed.
 //! 3. Calls that run may finish, up to `stop.grace`; what is left then is cut, and said so.
-//! 4. Background tasks end: probes, names, chatter, keeper, admin.
+//! 4. Background tasks end: probes, names, chatter, keeper, admin, connections to regions.
 
-use pingora_core::apps::HttpServerApp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -15,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::BACKGROUND;
 use crate::admin::Ready;
 use crate::config::Stop;
+use crate::upstream::Pool;
 
 /// Everything that has to stop.
-pub(super) struct Parts<'a, A> {
+pub(super) struct Parts<'a> {
     pub(super) ready: &'a Ready,
     pub(super) drain: &'a watch::Sender<bool>,
-    pub(super) app: &'a A,
+    pub(super) pool: &'a Pool,
     pub(super) listeners: JoinSet<()>,
     pub(super) calls: TaskTracker,
     pub(super) background: CancellationToken,
@@ -28,13 +28,12 @@ pub(super) struct Parts<'a, A> {
 }
 
 /// Stops everything; returns when it has stopped.
-pub(super) async fn in_order<A: HttpServerApp + Sync>(settings: Stop, mut parts: Parts<'_, A>) {
+pub(super) async fn in_order(settings: Stop, mut parts: Parts<'_>) {
     parts.ready.stop();
     tracing::info!(notice = ?settings.notice, "stopping: not ready any more, still serving");
     sleep(settings.notice).await;
 
     parts.drain.send_replace(true);
-    parts.app.http_cleanup().await;
     while parts.listeners.join_next().await.is_some() {}
     parts.calls.close();
     tracing::info!(connections = parts.calls.len(), grace = ?settings.grace, "ports are closed; calls that run may finish");
@@ -46,7 +45,10 @@ pub(super) async fn in_order<A: HttpServerApp + Sync>(settings: Stop, mut parts:
     }
 
     parts.background.cancel();
-    let ended = async { while parts.tasks.join_next().await.is_some() {} };
+    let ended = async {
+        while parts.tasks.join_next().await.is_some() {}
+        parts.pool.close().await;
+    };
     if timeout(BACKGROUND, ended).await.is_err() {
         tracing::error!("background tasks did not end in time; they are aborted");
     }

@@ -1,13 +1,14 @@
 //! One client connection, from accept to the protocol that it turns out to speak.
 //!
-//! Every stage before the first request has a time limit. HTTP/1.1 is the engine's loop, HTTP/2 is ours (`http2.rs`).
+//! Every stage before the first request has a time limit. HTTP/2 goes on in `http2.rs`.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpLayer;
 use pingora_core::protocols::tls::ALPN;
 use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
@@ -19,6 +20,8 @@ use super::{Front, Scheme, http2};
 
 /// For the whole TLS handshake, and for the first bytes of a plain connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Seconds that an HTTP/1.1 connection waits for its next request.
+const KEPT: u64 = 60;
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A vanished client is noticed after about half a minute.
@@ -94,7 +97,23 @@ where
     if http2 {
         http2::run(front, stream).await;
     } else {
-        front.app.process_new(stream, &front.draining).await;
+        http1(front, stream).await;
+    }
+}
+
+/// One request after the other, until one side wants no more.
+async fn http1<A>(front: &Front<A>, stream: Stream)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut session = ServerSession::new_http1(stream);
+    while let Some(reused) = front.app.process_new_http(session, &front.draining).await {
+        let (stream, settings) = reused.consume();
+        session = ServerSession::new_http1(stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+        session.set_keepalive(Some(KEPT));
     }
 }
 

@@ -8,12 +8,11 @@ use frontdoor_protocol::names::RequestId;
 
 use crate::identity::Identity;
 use crate::region::{Endpoint, Flight};
-use crate::response::Problematic;
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
 
 /// The request's context.
-pub struct Context {
+pub(super) struct Context {
     /// When its head was read.
     pub(super) started: Instant,
     /// Where its random choices come from.
@@ -34,8 +33,8 @@ pub struct Context {
     pub(super) failure: Option<Failure>,
     /// Why there was no further attempt.
     pub(super) stop: Option<Why>,
-    /// Why the edge answers itself.
-    pub(super) problem: Option<Problematic>,
+    /// Its body was too large to be kept for another attempt, or there was no room.
+    pub(super) single: bool,
     /// When the answer's head came.
     pub(super) answered: Option<Instant>,
     /// The answer was made by a region's platform, not by a container.
@@ -64,7 +63,7 @@ impl Context {
             attempts: 0,
             failure: None,
             stop: None,
-            problem: None,
+            single: false,
             answered: None,
             declined: false,
         }

@@ -18,11 +18,16 @@ pub enum Problematic {
     /// The request is not one that could be passed on.
     Refused(Refusal),
     /// No region is left to try, or none was there.
-    NoRegion,
+    NoRegion {
+        /// When it may be worth asking again.
+        retry_after: Duration,
+    },
     /// An attempt failed, and the call must not or cannot be tried elsewhere.
     AttemptFailed(Why),
     /// The caller's time ran out.
     TimedOut,
+    /// The body came too slowly.
+    SlowBody,
     /// The request itself broke, or the engine refuses it.
     BadRequest,
     /// The engine speaks of a status of its own.
@@ -51,7 +56,10 @@ impl Problematic {
     pub fn answer(&self, id: RequestId) -> Answer {
         let (status, slug, title, detail) = self.words();
         let problem = Problem::new(slug, title, status, detail).for_request(id);
-        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        let retry_after = match self {
+            Self::NoRegion { retry_after } => Some(*retry_after),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
+        };
         Answer {
             status,
             problem,
@@ -63,7 +71,7 @@ impl Problematic {
         let plain = |status, slug, title, detail: &str| (status, slug, title, detail.to_owned());
         match self {
             Self::Refused(refusal) => refused(refusal),
-            Self::NoRegion => plain(
+            Self::NoRegion { .. } => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no-region",
                 "No region can take the call",
@@ -79,7 +87,7 @@ impl Problematic {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "body-gone",
                 "The region could not take the call, and its body cannot be sent again",
-                "The call did not run; repeat it. Bodies beyond 64 KiB are not kept for a second attempt.",
+                "The call did not run; repeat it. It was too large to be kept for a second attempt.",
             ),
             Self::AttemptFailed(Why::NoTime) | Self::TimedOut => plain(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -98,6 +106,12 @@ impl Problematic {
                 "regions-failed",
                 "No region could answer",
                 "The regions that were tried could not be reached or did not take the call. Repeat it.",
+            ),
+            Self::SlowBody => plain(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow-body",
+                "The request's body does not come",
+                "Nothing of it came for a minute, and no answer had begun.",
             ),
             Self::BadRequest => plain(
                 StatusCode::BAD_REQUEST,
@@ -194,7 +208,13 @@ mod tests {
                 401,
             ),
             (Problematic::Refused(Refusal::Poll(PollError)), 400),
-            (Problematic::NoRegion, 503),
+            (
+                Problematic::NoRegion {
+                    retry_after: Duration::from_secs(3),
+                },
+                503,
+            ),
+            (Problematic::SlowBody, 408),
             (Problematic::AttemptFailed(Why::MayHaveRun), 502),
             (Problematic::AttemptFailed(Why::BodyGone), 503),
             (Problematic::AttemptFailed(Why::NoTime), 504),

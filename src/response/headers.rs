@@ -1,6 +1,6 @@
 //! Which headers travel between caller and region, and which are ours to set.
 //!
-//! Hop-by-hop headers are the engine's; this file is about names with a meaning: the call's id, the time left, who called
+//! Headers of one connection stay there (RFC 9110 §7.6.1); others have a meaning: the call's id, the time left, who called
 //! from where, and everything that starts with `frontdoor-`, which nobody but us may say.
 
 use std::net::IpAddr;
@@ -9,49 +9,108 @@ use std::time::Duration;
 use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
 use http::{HeaderName, HeaderValue};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers of a caller that claim what only a front door may say.
-const SPOOFABLE: [&str; 5] = [
+const SPOOFABLE: [&str; 6] = [
     "forwarded",
     "x-forwarded-host",
     "x-forwarded-port",
+    "x-forwarded-proto",
     "x-real-ip",
     "x-forwarded-for",
 ];
+/// Headers of one connection (RFC 9110 §7.6.1), and what HTTP/2 says in other words.
+const OF_THE_CONNECTION: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    "host",
+];
 
-/// Prepares a request's head for a region.
+/// What the edge says about a call to its region.
+#[derive(Debug, Clone)]
+pub struct Passing<'a> {
+    /// The call's id.
+    pub id: RequestId,
+    /// What is left of the caller's time.
+    pub time_left: Duration,
+    /// Where the caller is.
+    pub peer: Option<IpAddr>,
+    /// Whether the caller came over TLS.
+    pub tls: bool,
+    /// Whom the caller asked for.
+    pub authority: &'a str,
+    /// How the region is spoken to.
+    pub scheme: http::uri::Scheme,
+}
+
+/// A request's head as the region gets it.
 ///
 /// # Errors
-/// If the engine refuses a header, which for these values it cannot.
+/// If the request names nothing that can be asked for over HTTP/2.
 pub fn to_region(
-    request: &mut RequestHeader,
-    id: RequestId,
-    time_left: Duration,
-    peer: Option<IpAddr>,
-    tls: bool,
-) -> pingora_core::Result<()> {
-    let ours: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|n| n.as_str().starts_with(headers::OUR_PREFIX))
-        .cloned()
-        .collect();
-    for name in ours {
-        request.remove_header(&name);
+    head: &http::request::Parts,
+    passing: Passing<'_>,
+) -> Result<http::Request<()>, http::Error> {
+    let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let uri = http::Uri::builder()
+        .scheme(passing.scheme)
+        .authority(passing.authority)
+        .path_and_query(path)
+        .build()?;
+    let mut request = http::Request::builder()
+        .method(head.method.clone())
+        .uri(uri)
+        .version(http::Version::HTTP_2)
+        .body(())?;
+    let travelling = request.headers_mut();
+    travelling.reserve(head.headers.len() + 4);
+    let nominated = nominated(&head.headers);
+    for (name, value) in &head.headers {
+        let stays = OF_THE_CONNECTION.contains(&name.as_str())
+            || SPOOFABLE.contains(&name.as_str())
+            || name.as_str().starts_with(headers::OUR_PREFIX)
+            || (name == http::header::TE && value != "trailers")
+            || nominated
+                .iter()
+                .any(|n| n.eq_ignore_ascii_case(name.as_str()));
+        if !stays {
+            travelling.append(name, value.clone());
+        }
     }
-    for name in SPOOFABLE {
-        request.remove_header(name);
+    travelling.insert(
+        headers::REQUEST_ID,
+        HeaderValue::from_str(&passing.id.to_string())?,
+    );
+    let millis = u64::try_from(passing.time_left.as_millis()).unwrap_or(u64::MAX);
+    travelling.insert(headers::REMAINING_MS, HeaderValue::from(millis));
+    if let Some(peer) = passing.peer {
+        travelling.insert(FORWARDED_FOR, HeaderValue::from_str(&peer.to_string())?);
     }
-    request.insert_header(headers::REQUEST_ID, id.to_string())?;
-    request.insert_header(headers::REMAINING_MS, time_left.as_millis().to_string())?;
-    if let Some(peer) = peer {
-        request.insert_header(FORWARDED_FOR, peer.to_string())?;
-    }
-    request.insert_header(FORWARDED_PROTO, if tls { "https" } else { "http" })
+    let scheme = if passing.tls { "https" } else { "http" };
+    travelling.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    Ok(request)
+}
+
+/// The headers that `Connection` declares to be of this connection only.
+fn nominated(headers: &http::HeaderMap) -> Vec<&str> {
+    headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// Prepares an answer's head for the caller: the truth about execution was for us, the id is for both.
@@ -76,32 +135,56 @@ mod tests {
 
     #[test]
     fn nobody_speaks_in_our_name() {
-        let mut request = RequestHeader::build("POST", b"/echo", None).expect("valid");
+        let mut builder = http::Request::post("http://here/echo?a=b");
         for (name, value) in [
             ("frontdoor-execution", "not-started"),
             ("frontdoor-remaining-ms", "999999"),
             ("nvcf-reqid", "mine"),
             ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "gopher"),
             ("forwarded", "host=evil"),
             ("x-kept", "1"),
+            ("x-kept", "2"),
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("te", "gzip"),
+            ("host", "here"),
         ] {
-            request.insert_header(name, value).expect("valid");
+            builder = builder.header(name, value);
         }
+        let (head, ()) = builder.body(()).expect("valid").into_parts();
         let id = RequestId::from_uuid(uuid::Uuid::from_u128(1));
-        let peer = Some(IpAddr::from([10, 0, 0, 1]));
-        to_region(&mut request, id, Duration::from_millis(1500), peer, true).expect("valid");
-        let get = |name: &str| {
-            request
-                .headers
-                .get(name)
-                .map(|v| v.to_str().expect("text").to_owned())
+        let passing = Passing {
+            id,
+            time_left: Duration::from_millis(1500),
+            peer: Some(IpAddr::from([10, 0, 0, 1])),
+            tls: true,
+            authority: "f.example",
+            scheme: http::uri::Scheme::HTTP,
         };
-        assert_eq!(get("nvcf-reqid"), Some(id.to_string()));
-        assert_eq!(get("frontdoor-remaining-ms"), Some("1500".to_owned()));
-        assert_eq!(get("frontdoor-execution"), None);
-        assert_eq!(get("x-forwarded-for"), Some("10.0.0.1".to_owned()));
-        assert_eq!(get("forwarded"), None);
-        assert_eq!(get("x-kept"), Some("1".to_owned()));
+        let request = to_region(&head, passing).expect("valid");
+        let all = |name: &str| {
+            let values = request.headers().get_all(name).iter();
+            values
+                .map(|v| v.to_str().expect("text").to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(request.uri(), "http://f.example/echo?a=b");
+        assert_eq!(all("nvcf-reqid"), [id.to_string()]);
+        assert_eq!(all("frontdoor-remaining-ms"), ["1500"]);
+        assert_eq!(all("x-forwarded-for"), ["10.0.0.1"]);
+        assert_eq!(all("x-forwarded-proto"), ["https"]);
+        assert_eq!(all("x-kept"), ["1", "2"]);
+        for gone in [
+            "frontdoor-execution",
+            "forwarded",
+            "connection",
+            "x-private",
+            "te",
+            "host",
+        ] {
+            assert!(all(gone).is_empty(), "{gone}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Record<'a> {
     pub failure: Option<Failure>,
     /// Why no further attempt was made.
     pub stop: Option<Why>,
+    /// Its body was too large to be kept for another attempt, or there was no room for it.
+    pub single: bool,
     /// From head to first byte.
     pub first_byte: Option<Duration>,
     /// From head to end.
@@ -74,6 +76,7 @@ pub fn write(record: &Record<'_>, metrics: &Metrics) {
         attempts = record.attempts,
         failure = record.failure.map(Failure::as_str),
         stop = record.stop.map(Why::as_str),
+        single = record.single.then_some(true),
         first_byte_us = record.first_byte.map(micros),
         total_us = micros(record.total),
         received = record.received,

@@ -241,12 +241,15 @@ async fn bodies_are_sent_again_up_to_the_replay_limit() {
     .expect("a port");
     let second = good("b").await;
     let edge = edge(&first, &second).await;
-    let small = through_first(&edge, &first, || post("/echo", vec![7; 60_000])).await;
-    assert_eq!(
-        (small.status.as_u16(), small.text()),
-        (200, "b 60000".into())
-    );
-    let large = through_first(&edge, &first, || post("/echo", vec![7; 300_000])).await;
+    for length in [0, 1, 60_000, 300_000, 1 << 20] {
+        let body = vec![7; length];
+        let kept = through_first(&edge, &first, || post("/echo", body.clone())).await;
+        assert_eq!(
+            (kept.status.as_u16(), kept.text()),
+            (200, format!("b {length}"))
+        );
+    }
+    let large = through_first(&edge, &first, || post("/echo", vec![7; (1 << 20) + 1])).await;
     assert_eq!(
         (large.status.as_u16(), large.text()),
         (503, "declined".into()),

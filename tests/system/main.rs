@@ -2,6 +2,7 @@
 //! every part a process of its own; and what happens to calls when parts are killed, hang, return, or move away.
 
 mod calls;
+mod drills;
 mod loss;
 mod routing;
 mod stack;

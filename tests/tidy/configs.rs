@@ -36,8 +36,11 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 9] = [
     "http",
+    "grpc",
+    "keys_file",
+    "expires",
     "servers",
     "state_file",
     "credentials_file",

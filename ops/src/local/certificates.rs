@@ -15,9 +15,9 @@ const VALID: Duration = Duration::days(90);
 const BACKDATED: Duration = Duration::hours(1);
 
 /// Everything as PEM text.
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     /// What callers must trust.
-    pub(super) ca: String,
+    pub(crate) ca: String,
     /// The edge's chain, leaf first.
     pub(super) chain: String,
     /// The edge's key, PKCS#8.

@@ -19,7 +19,7 @@ const MAX_BODY: usize = 4 << 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Sends one request and returns status and body.
-pub(super) async fn send(
+pub(crate) async fn send(
     method: &str,
     url: &str,
     token: Option<&str>,

@@ -222,7 +222,8 @@ impl<S: Stack> Supervisor<S> {
                 continue;
             };
             if let Some(pid) = part.child.as_ref().and_then(Child::id) {
-                part.asked |= !matches!(signal, Signal::SIGSTOP | Signal::SIGCONT);
+                // These are no order to end, and a part that must be reloaded goes on.
+                part.asked |= !matches!(signal, Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGHUP);
                 hit |= process::send(pid, signal).is_ok();
             }
         }

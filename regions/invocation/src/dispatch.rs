@@ -6,9 +6,12 @@
 
 mod cancel;
 mod catalog;
+mod keep;
 mod link;
 mod publish;
+mod pulse;
 mod stream;
+mod watch;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,10 +25,12 @@ use crate::metrics::Metrics;
 
 pub(crate) use cancel::{Cancel, Cancels, send_all as send_cancels};
 pub(crate) use catalog::{Catalog, Unknown, Version};
+pub(crate) use keep::Kept;
 pub use link::LinkError;
 pub(crate) use link::{Link, LinkState};
 pub(crate) use publish::Fault;
 pub use stream::StreamError;
+pub(crate) use watch::watch_queues;
 
 /// How many streams are made at once after a (re)connect.
 const STREAMS_AT_ONCE: usize = 16;

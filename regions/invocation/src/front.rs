@@ -10,6 +10,7 @@ mod listener;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::headers;
@@ -21,7 +22,7 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -38,7 +39,9 @@ pub(crate) struct Front {
     pub(crate) domain: String,
     pub(crate) attach_url: String,
     pub(crate) region: HeaderValue,
-    pub(crate) keys: Keys,
+    /// How long a call waits for a NATS that is away.
+    pub(crate) outage: Duration,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) phases: Arc<Phases>,

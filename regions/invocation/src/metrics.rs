@@ -55,7 +55,7 @@ pub(crate) enum Presence {
 
 /// All families.
 pub(crate) struct Metrics {
-    calls: [IntCounter; 10],
+    calls: [IntCounter; 11],
     attaches: [IntCounter; 5],
     cancels: [IntCounter; 3],
     presence: [IntCounter; 3],
@@ -75,6 +75,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
     pub(crate) nats_up: IntGauge,
+    /// `frontdoor_invocation_requeued_calls_total`: waiting calls that were put on their queue again.
+    pub(crate) requeued: IntCounter,
     /// `frontdoor_invocation_reports_total`: reports handed to NATS.
     pub(crate) reports: IntCounter,
 }
@@ -94,6 +96,11 @@ impl Metrics {
         };
         let reports = IntCounter::new(full("reports_total"), "Reports handed to NATS")?;
         registry.register(Box::new(reports.clone()))?;
+        let requeued = IntCounter::new(
+            full("requeued_calls_total"),
+            "Waiting calls queued again: lost by the queue, or delivered and not claimed",
+        )?;
+        registry.register(Box::new(requeued.clone()))?;
         Ok(Self {
             calls: counters(
                 registry,
@@ -137,6 +144,7 @@ impl Metrics {
             free_slots: gauge("free_slots", "Calls that these workers could take now")?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
+            requeued,
             reports,
         })
     }
@@ -166,12 +174,13 @@ impl Metrics {
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Answered,
         Self::CallerLeft,
         Self::Broken,
         Self::Rejected,
         Self::Denied,
+        Self::Unsure,
         Self::Crowded,
         Self::Draining,
         Self::Bus,
@@ -187,6 +196,7 @@ impl Outcome {
             Self::Broken => "broken",
             Self::Rejected => "rejected",
             Self::Denied => "denied",
+            Self::Unsure => "unsure",
             Self::Crowded => "crowded",
             Self::Draining => "draining",
             Self::Bus => "bus",

@@ -1,58 +1,134 @@
-//! The region's own news for the edges: published every second, and at once when this instance begins to leave.
+//! The region's own news for the edges: everything every five seconds, what changed soon after it did, and a heartbeat.
 //!
-//! Soft state over core NATS: nobody waits for it, nothing is repeated, a lost report is replaced by the next.
+//! Soft state over core NATS: nobody waits for it, nothing is repeated, a lost report is made good by the next full one.
+//! Looks ten times a second whether anything moved, which costs nothing while nothing does.
+
+mod ledger;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use frontdoor_protocol::report::{HEARTBEAT, Report, VERSION};
+use frontdoor_protocol::report::{DEBOUNCE, FunctionReport, Report, VERSION};
 use frontdoor_protocol::subject;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::desk::Desk;
-use crate::dispatch::Dispatch;
-use crate::phase::Phases;
+use crate::dispatch::{Dispatch, Version};
+use crate::phase::{Phase, Phases};
+use crate::workers::Workers;
 
-/// Publishes reports until `stop`.
-pub(crate) async fn publish(
-    dispatch: Arc<Dispatch>,
-    desk: Arc<Desk>,
-    phases: Arc<Phases>,
-    stop: CancellationToken,
-) {
-    let subject = subject::report(&dispatch.region);
-    let epoch = unix_ms();
-    let mut changes = phases.subscribe();
-    let mut beat = tokio::time::interval(HEARTBEAT);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seq = 0;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = beat.tick() => {}
-            changed = changes.changed() => if changed.is_err() { return },
-        }
-        // Without a connection reports would pile up in its queue and all come out old.
-        if !dispatch.link.is_up() {
-            continue;
-        }
-        seq += 1;
-        let report = Report {
-            v: VERSION,
-            region: dispatch.region.clone(),
-            epoch,
-            seq,
-            draining: phases.is_leaving(),
-            queued: desk.queued(),
-            running: desk.running(),
-            full: true,
-            functions: dispatch.catalog.reported(),
+use self::ledger::{Ledger, News};
+
+/// Whose news it is.
+pub(crate) struct Speaker {
+    /// The queues, and the way to NATS.
+    pub(crate) dispatch: Arc<Dispatch>,
+    /// The calls.
+    pub(crate) desk: Arc<Desk>,
+    /// Whether it leaves.
+    pub(crate) phases: Arc<Phases>,
+    /// The workers.
+    pub(crate) workers: Arc<Workers>,
+}
+
+/// What moved since the last look.
+struct Seen {
+    phases: watch::Receiver<Phase>,
+    workers: watch::Receiver<u64>,
+    calls: (u64, u64),
+    up: bool,
+}
+
+// === impl Speaker ===
+
+impl Speaker {
+    /// Publishes reports until `stop`.
+    pub(crate) async fn publish(self, stop: CancellationToken) {
+        let subject = subject::report(&self.dispatch.region);
+        let (epoch, mut seq) = (unix_ms(), 0);
+        let mut ledger = Ledger::default();
+        let mut seen = Seen {
+            phases: self.phases.subscribe(),
+            workers: self.workers.changed(),
+            calls: (0, 0),
+            up: false,
         };
-        if dispatch.link.tell(subject.clone(), report.encode()).await {
-            dispatch.metrics.reports.inc();
+        let mut tick = tokio::time::interval(DEBOUNCE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let Some(news) = self.news(&mut ledger, &mut seen) else {
+                continue;
+            };
+            seq += 1;
+            let report = Report {
+                v: VERSION,
+                region: self.dispatch.region.clone(),
+                epoch,
+                seq,
+                draining: self.phases.is_leaving(),
+                queued: self.desk.queued(),
+                running: self.desk.running(),
+                full: news.full,
+                functions: news.functions,
+            };
+            if self
+                .dispatch
+                .link
+                .tell(subject.clone(), report.encode())
+                .await
+            {
+                self.dispatch.metrics.reports.inc();
+            } else {
+                // Whoever missed it gets everything with the next.
+                ledger.reset();
+            }
         }
     }
+
+    fn news(&self, ledger: &mut Ledger, seen: &mut Seen) -> Option<News> {
+        // Without a connection reports would pile up in its queue and all come out old.
+        let was_up = std::mem::replace(&mut seen.up, self.dispatch.link.is_up());
+        if !seen.up {
+            return None;
+        }
+        if !was_up {
+            ledger.reset();
+        }
+        let now = Instant::now();
+        let calls = (self.desk.queued(), self.desk.running());
+        let urgent = take(&mut seen.phases);
+        let moved = take(&mut seen.workers) | (std::mem::replace(&mut seen.calls, calls) != calls);
+        if !urgent && !moved && !ledger.due(now) {
+            return None;
+        }
+        let versions = self.dispatch.catalog.versions();
+        ledger.next(versions.map(|v| self.function(v)).collect(), urgent, now)
+    }
+
+    fn function(&self, version: &Version) -> FunctionReport {
+        let known = self.workers.seen(version.id).unwrap_or_default();
+        FunctionReport {
+            workers: known.workers,
+            slots: known.slots,
+            free: known.free,
+            queued: version.queued(),
+            service_ms: u32::try_from(known.service.as_millis()).unwrap_or(u32::MAX),
+            ..FunctionReport::deployed(version.function, version.id)
+        }
+    }
+}
+
+/// Whether something changed since the last question.
+fn take<T>(changes: &mut watch::Receiver<T>) -> bool {
+    let changed = changes.has_changed().unwrap_or(false);
+    changes.mark_unchanged();
+    changed
 }
 
 fn unix_ms() -> u64 {

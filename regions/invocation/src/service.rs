@@ -16,10 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::attach::desk::Desk;
-use crate::auth::Keys;
+use crate::auth::{self, Auth};
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
+    watch_queues,
 };
 use crate::front::{Front, Listener, Tokens};
 use crate::metrics::Metrics;
@@ -71,22 +72,30 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     });
     await_nats(&dispatch, &shutdown).await?;
 
+    let background = Background::default();
+    let auth = Auth::new(
+        settings.auth,
+        settings.limits.waiting,
+        &registry,
+        &background.tasks,
+        &background.stop,
+    )?;
     let stop = settings.stop;
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
         domain: settings.domain,
         attach_url: settings.attach_url,
+        outage: settings.nats.patience,
         // A region's name is lower case letters, digits and `-`.
         region: HeaderValue::from_str(settings.region.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("")),
-        keys: Keys::new(settings.keys),
+        auth: Arc::new(auth),
         dispatch,
         phases: Arc::new(Phases::new()),
         workers: Workers::new(),
         metrics,
     });
-    let background = Background::default();
     background.start(&front, waiting_cancels, admin, registry);
     let connections = TaskTracker::new();
     let tokens = Tokens::default();
@@ -125,14 +134,23 @@ impl Background {
         let (tasks, stop) = (&self.tasks, || self.stop.clone());
         let dispatch = || Arc::clone(&front.dispatch);
         tasks.spawn(dispatch().follow_link(stop()));
+        tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
-        tasks.spawn(report::publish(
-            dispatch(),
-            Arc::clone(&front.desk),
-            Arc::clone(&front.phases),
+        tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));
+        tasks.spawn(auth::hear_revocations(
+            Arc::clone(&front.auth),
+            front.dispatch.link.client(),
+            front.dispatch.region.clone(),
             stop(),
         ));
+        let speaker = report::Speaker {
+            dispatch: dispatch(),
+            desk: Arc::clone(&front.desk),
+            phases: Arc::clone(&front.phases),
+            workers: Arc::clone(&front.workers),
+        };
+        tasks.spawn(speaker.publish(stop()));
         tasks.spawn(admin::serve(admin, Arc::clone(front), registry, stop()));
     }
 }

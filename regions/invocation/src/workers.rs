@@ -60,10 +60,6 @@ impl Workers {
 
     /// What is known of a version's workers. `None`: none of ours was heard lately, which says nothing of others.
     /// `workers: 0`: ours are there and take nothing now.
-    #[allow(
-        dead_code,
-        reason = "version choice, reports and waits read it; they come next"
-    )]
     pub(crate) fn seen(&self, version: VersionId) -> Option<Standing> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&version).copied()
@@ -83,7 +79,6 @@ impl Workers {
     }
 
     /// Counts up whenever something that [`Self::seen`] says has changed.
-    #[allow(dead_code, reason = "reports follow it; they come next")]
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -21,6 +21,9 @@ pub const DISABLE_COMPATIBILITY: HeaderName =
 pub const EXECUTION: HeaderName = HeaderName::from_static("frontdoor-execution");
 /// What is left of the caller's time, in milliseconds (ours): edge to region, trusted as [`REQUEST_ID`] is.
 pub const REMAINING_MS: HeaderName = HeaderName::from_static("frontdoor-remaining-ms");
+/// Another region could take the call (ours): edge to region, trusted as [`REQUEST_ID`] is. Such a call is declined at
+/// once where it would otherwise wait for the region's own trouble to pass.
+pub const MOVABLE: HeaderName = HeaderName::from_static("frontdoor-movable");
 /// Which region answered (ours), for people who look.
 pub const REGION: HeaderName = HeaderName::from_static("frontdoor-region");
 /// Headers that start so are ours: never taken from a caller or a container, never given to one by accident.

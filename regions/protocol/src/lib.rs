@@ -15,6 +15,10 @@ pub mod names;
 
 pub mod span;
 
+pub mod moment;
+
+pub mod key;
+
 pub mod config;
 
 pub mod headers;
@@ -34,5 +38,9 @@ pub mod envelope;
 pub mod attach;
 
 pub mod report;
+
+pub mod authority;
+
+pub mod revocation;
 
 pub mod presence;

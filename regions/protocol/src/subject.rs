@@ -9,6 +9,8 @@ use crate::names::{RegionName, RequestId, VersionId};
 pub const CHATTER: &str = "fd.>";
 /// Reports of all regions.
 pub const REPORTS: &str = "fd.report.*";
+/// Revoked API keys, for every region at once (`revocation.rs`).
+pub const REVOKED: &str = "fd.revoked";
 /// The inbox prefix for requests over chatter: ordinary inboxes do not cross the leaf.
 pub const CHATTER_INBOX: &str = "fd.inbox";
 

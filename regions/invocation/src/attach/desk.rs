@@ -177,9 +177,12 @@ impl Desk {
         lock(&self.shards[index])
     }
 
-    fn count(&self, from: Option<State>, to: State) {
+    fn count(&self, version: &Version, from: Option<State>, to: State) {
         let add = |state: State, n| match state {
-            State::Queued => _ = self.queued.fetch_add(n, Ordering::Relaxed),
+            State::Queued => {
+                self.queued.fetch_add(n, Ordering::Relaxed);
+                version.count_queued(n);
+            }
             state if state.is_over() => {}
             _ => _ = self.running.fetch_add(n, Ordering::Relaxed),
         };
@@ -210,7 +213,7 @@ impl Entry {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    desk.count(Some(state), next);
+                    desk.count(&self.version, Some(state), next);
                     return Ok(state);
                 }
                 Err(seen) => now = seen,
@@ -268,7 +271,7 @@ impl Place {
             in_queue: false,
         };
         let desk = &call.place.0;
-        desk.count(None, State::Queued);
+        desk.count(&call.entry.version, None, State::Queued);
         let put = |token, ticket| desk.shard(token).tickets.insert(token, ticket);
         put(call.answer_token, Ticket::Answer(Arc::clone(&call.entry)));
         if let Some(token) = call.fetch_token {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
 use ipnet::IpNet;
@@ -18,6 +19,21 @@ const WAITING: usize = 10_000;
 const NOTICE: Span = Span(Duration::from_secs(1));
 /// The longest time a caller may wait for a first byte (`NVCF-POLL-SECONDS` 3600): no accepted call is cut short of it.
 const GRACE: Span = Span(Duration::from_secs(3600));
+/// Verdicts of an authority that are kept: 0.5 KiB each, so some tens of MiB when full.
+const CACHE: u64 = 100_000;
+/// How long a yes holds: NVCF's. A key that is revoked does not wait for it.
+const TTL: Span = Span(Duration::from_secs(60));
+/// How long a no holds: somebody who was just let in should not wait for long.
+const NEGATIVE_TTL: Span = Span(Duration::from_secs(10));
+/// How long a verdict may be used past its time while the authority is down.
+const STALE: Span = Span(Duration::from_secs(600));
+/// For one connection to an authority.
+const AUTHORITY_CONNECT: Span = Span(Duration::from_secs(1));
+/// For one whole question. Short: meanwhile the caller's time runs, and another region may know.
+const AUTHORITY_TIMEOUT: Span = Span(Duration::from_secs(2));
+
+/// A nats-server that restarts, or a stream that elects a leader, is back within this.
+const OUTAGE: Span = Span(Duration::from_secs(2));
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +53,16 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) functions: Vec<Function>,
     #[serde(default)]
+    pub(super) auth: Auth,
+    #[serde(default)]
+    pub(super) keys: Vec<Key>,
+}
+
+/// The file that `auth.keys_file` names.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeysFile {
+    #[serde(default)]
     pub(super) keys: Vec<Key>,
 }
 
@@ -47,6 +73,8 @@ pub(super) struct Nats {
     pub(super) credentials_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    #[serde(default = "outage")]
+    pub(super) patience: Span,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,11 +114,73 @@ pub(super) struct Key {
     pub(super) name: String,
     pub(super) sha256: String,
     pub(super) functions: Vec<String>,
+    pub(super) expires: Option<Moment>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) keys_file: Option<PathBuf>,
+    pub(super) cache: u64,
+    pub(super) ttl: Span,
+    pub(super) negative_ttl: Span,
+    pub(super) stale: Span,
+    pub(super) http: Option<Http>,
+    pub(super) grpc: Option<Grpc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) send_path: bool,
+    #[serde(default = "authority_connect")]
+    pub(super) connect_timeout: Span,
+    #[serde(default = "authority_timeout")]
+    pub(super) timeout: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    pub(super) url: String,
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(default = "authority_connect")]
+    pub(super) connect_timeout: Span,
+    #[serde(default = "authority_timeout")]
+    pub(super) timeout: Span,
+}
+
+const fn authority_connect() -> Span {
+    AUTHORITY_CONNECT
+}
+
+const fn authority_timeout() -> Span {
+    AUTHORITY_TIMEOUT
+}
+
+const fn outage() -> Span {
+    OUTAGE
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self { waiting: WAITING }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            keys_file: None,
+            cache: CACHE,
+            ttl: TTL,
+            negative_ttl: NEGATIVE_TTL,
+            stale: STALE,
+            http: None,
+            grpc: None,
+        }
     }
 }
 

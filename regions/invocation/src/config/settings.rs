@@ -3,11 +3,12 @@
 //! Made from `file.rs` alone (`TryFrom`), or by hand in tests. Secrets in it are never printed: see the `Debug` of
 //! [`NatsAuth`].
 
+mod auth;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
@@ -15,6 +16,9 @@ use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use ipnet::IpNet;
 
 use super::file;
+
+pub(super) use auth::Keys;
+pub use auth::{Auth, Authority, Key, Scope};
 
 /// More waiting calls than this cannot be meant: the work queue of a version holds 100 000.
 const WAITING_MAX: usize = 100_000;
@@ -42,13 +46,15 @@ pub struct Settings {
     pub stop: Stop,
     /// What is deployed here.
     pub functions: Vec<Function>,
-    /// Who may call.
-    pub keys: Vec<Key>,
+    /// Who may call, and who decides it.
+    pub auth: Auth,
 }
 
 /// The region's message bus.
 #[derive(Debug, Clone)]
 pub struct Nats {
+    /// How long a call waits while it is away or silent.
+    pub patience: Duration,
     /// `nats://host:port`, or several, separated by commas.
     pub url: String,
     /// How to log in.
@@ -110,26 +116,6 @@ pub enum Workers {
     Late,
 }
 
-/// An API key, as far as we know it.
-#[derive(Debug, Clone)]
-pub struct Key {
-    /// What logs and the container call it.
-    pub name: Arc<str>,
-    /// SHA-256 of the key.
-    pub sha256: [u8; 32],
-    /// What it opens.
-    pub scope: Scope,
-}
-
-/// Which functions a key opens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// All of them.
-    All,
-    /// These.
-    Only(HashSet<FunctionId>),
-}
-
 // === impl NatsAuth ===
 
 impl fmt::Debug for NatsAuth {
@@ -162,7 +148,7 @@ impl TryFrom<file::File> for Settings {
             attach_url: attach_url(&file.attach_url)?,
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
-            keys: keys(file.keys)?,
+            auth: auth::settings(file.auth, file.keys)?,
             region: file.region,
             listen: file.listen,
             admin: file.admin,
@@ -228,6 +214,7 @@ fn nats(nats: file::Nats) -> Result<Nats, RuleError> {
     };
     Ok(Nats {
         url: nats.url,
+        patience: nats.patience.0,
         auth,
     })
 }
@@ -262,49 +249,4 @@ fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
             },
         })
         .collect())
-}
-
-fn keys(written: Vec<file::Key>) -> Result<Vec<Key>, RuleError> {
-    let mut hashes = HashSet::new();
-    let mut keys = Vec::with_capacity(written.len());
-    for (n, key) in written.into_iter().enumerate() {
-        let mut sha256 = [0; 32];
-        hex::decode_to_slice(&key.sha256, &mut sha256).map_err(|_| {
-            RuleError::new(
-                format!("keys[{n}].sha256"),
-                "must be 64 hexadecimal digits: the SHA-256 of the key, never the key itself",
-            )
-        })?;
-        if !hashes.insert(sha256) {
-            return Err(RuleError::new(
-                format!("keys[{n}].sha256"),
-                "is given twice",
-            ));
-        }
-        keys.push(Key {
-            scope: scope(&key.functions)
-                .map_err(|rule| RuleError::new(format!("keys[{n}].functions"), rule))?,
-            name: name(&key.name)
-                .ok_or_else(|| RuleError::new(format!("keys[{n}].name"), "must be visible ASCII"))?
-                .into(),
-            sha256,
-        });
-    }
-    Ok(keys)
-}
-
-/// The name travels as a header value to the container.
-fn name(text: &str) -> Option<&str> {
-    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')).then_some(text)
-}
-
-fn scope(written: &[String]) -> Result<Scope, String> {
-    if written.iter().any(|f| f == "*") {
-        return Ok(Scope::All);
-    }
-    written
-        .iter()
-        .map(|id| id.parse::<FunctionId>().map_err(|e| e.to_string()))
-        .collect::<Result<_, _>>()
-        .map(Scope::Only)
 }

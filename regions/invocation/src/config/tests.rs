@@ -17,7 +17,7 @@ fn the_shipped_file_is_valid_and_shows_every_default() {
     assert_eq!(shipped.stop.notice, Duration::from_secs(1));
     assert_eq!(shipped.stop.grace, Duration::from_secs(3600));
     assert_eq!(shipped.attach_url, "http://127.0.0.1:8080");
-    assert_eq!(shipped.keys[0].scope, Scope::All);
+    assert_eq!(shipped.auth.keys[0].scope, Scope::All);
     let without = check(
         &SHIPPED
             .replace("waiting = 10000", "")
@@ -95,6 +95,99 @@ fn late_workers_are_declared_per_function() {
 fn unknown_keys_are_refused() {
     let error = check(&format!("made_up = 1\n{SHIPPED}")).expect_err("unknown");
     assert!(error.contains("made_up"), "{error}");
+}
+
+#[test]
+fn who_decides_is_checked() {
+    let check_auth = |text: &str| {
+        let (from, to) = ("[auth]\n", format!("[auth]\n{text}\n"));
+        assert!(SHIPPED.contains(from));
+        check(&SHIPPED.replace(from, &to)).map(|settings| settings.auth)
+    };
+    let auth = check_auth("").expect("valid");
+    assert!(auth.authority.is_none() && auth.keys_file.is_none());
+    assert_eq!(auth.cache, 100_000);
+    assert_eq!(auth.ttl, Duration::from_secs(60));
+    let auth = check_auth("http = { url = \"http://h:1/a\" }").expect("valid");
+    let Some(Authority::Http { uri, timeout, .. }) = auth.authority else {
+        panic!("{auth:?}")
+    };
+    assert_eq!(uri.path(), "/a");
+    assert_eq!(timeout, Duration::from_secs(2));
+    for (text, key) in [
+        ("http = { url = \"https://h/a\" }", "auth.http.url"),
+        ("http = { url = \"h:1\" }", "auth.http.url"),
+        ("grpc = { url = \"http://h:1/path\" }", "auth.grpc.url"),
+        (
+            "http = { url = \"http://h\" }\ngrpc = { url = \"http://h\" }",
+            "auth",
+        ),
+        (
+            "http = { url = \"http://h\", timeout = \"0s\" }",
+            "auth.http.timeout",
+        ),
+    ] {
+        let error = check_auth(text).expect_err(text);
+        assert!(error.contains(&format!("key `{key}`")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_keys_file_is_checked_at_start_and_never_quoted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("invocation.toml");
+    let text = SHIPPED.replace("[auth]\n", "[auth]\nkeys_file = \"keys.toml\"\n");
+    std::fs::write(&path, text).expect("written");
+    let hash = "ab".repeat(32);
+    let good = format!("[[keys]]\nname = \"a\"\nsha256 = \"{hash}\"\nfunctions = [\"*\"]\n");
+    let twice = format!("{good}{good}");
+    let known = good.replace(&hash, &shipped_hash());
+    for (keys, part) in [
+        (None, "keys.toml: cannot be read"),
+        (Some(""), ""),
+        (Some(&*good), ""),
+        (Some(&*twice), "key `keys[1].sha256`: is given twice"),
+        (
+            Some(&*known),
+            "key `keys[0].sha256`: is given in invocation",
+        ),
+        (
+            Some("[[keys]]\nname = \"a\"\nkey = \"fdk_secret\"\n"),
+            "line 3",
+        ),
+        (Some("keys = fdk_secret"), "line 1"),
+    ] {
+        if let Some(keys) = keys {
+            std::fs::write(folder.path().join("keys.toml"), keys).expect("written");
+        }
+        match load(&path) {
+            Ok(_) => assert_eq!(part, "", "{keys:?}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !part.is_empty() && error.contains(part),
+                    "{keys:?}: {error}"
+                );
+                assert!(!error.contains("secret"), "{error}");
+            }
+        }
+    }
+}
+
+fn shipped_hash() -> String {
+    check(SHIPPED).expect("valid").auth.keys[0].hash.to_string()
+}
+
+#[test]
+fn keys_expire_when_the_file_says_so() {
+    let with = |text: &str| {
+        let from = "functions = [\"*\"]";
+        check(&SHIPPED.replace(from, &format!("{from}\nexpires = {text}")))
+    };
+    let settings = with("\"2027-01-31T12:00:00Z\"").expect("valid");
+    assert!(settings.auth.keys[0].expires.is_some());
+    let error = with("\"soon\"").expect_err("no time");
+    assert!(error.contains("RFC 3339"), "{error}");
 }
 
 #[test]

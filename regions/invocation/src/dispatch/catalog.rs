@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
-use frontdoor_protocol::report::FunctionReport;
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 
+use super::watch::Watched;
 use crate::config::{Function, Workers};
 use crate::pending::Manners;
 
@@ -28,9 +28,15 @@ pub(crate) struct Version {
     /// still. Where it is not declared, a call that ends before the first such worker comes back with one (the very
     /// first call, if it is slow) is misjudged as not started.
     late: AtomicBool,
+    /// Calls of it that wait for a worker; the desk counts.
+    queued: AtomicI64,
     /// How often its stream was made; with `creating`, lets a crowd of calls make it once.
     pub(super) created: AtomicU64,
     pub(super) creating: tokio::sync::Mutex<()>,
+    /// Whether its stream drops messages whose time is over by itself.
+    ttl: AtomicBool,
+    /// How its queue is, for the calls that have been in it for a while.
+    pub(super) watched: Watched,
 }
 
 /// All deployed versions.
@@ -56,8 +62,11 @@ impl Version {
             consumer: subject::work_consumer(region, id),
             cancel: subject::cancel(id),
             late: AtomicBool::new(function.workers == Workers::Late),
+            queued: AtomicI64::new(0),
             created: AtomicU64::new(0),
             creating: tokio::sync::Mutex::new(()),
+            ttl: AtomicBool::new(false),
+            watched: Watched::default(),
         }
     }
 
@@ -68,6 +77,26 @@ impl Version {
         } else {
             Manners::Claiming
         }
+    }
+
+    /// Whether messages may say how long they are to be kept.
+    pub(super) fn takes_ttl(&self) -> bool {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what its stream can do.
+    pub(super) fn set_takes_ttl(&self, takes: bool) {
+        self.ttl.store(takes, Ordering::Relaxed);
+    }
+
+    /// Calls of it that wait for a worker here.
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+
+    /// One call more or less waits.
+    pub(crate) fn count_queued(&self, by: i64) {
+        self.queued.fetch_add(by, Ordering::Relaxed);
     }
 
     /// Remembers a worker that attached late.
@@ -92,15 +121,26 @@ impl Catalog {
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
     }
 
-    /// The version a call gets: the one it names, or any, evenly by `seed`.
-    pub(crate) fn pick(&self, target: &Target, seed: u64) -> Result<&Arc<Version>, Unknown> {
+    /// The version a call gets: the one it names, or any, evenly by `seed`; but only one of those `allowed`, if not all
+    /// are.
+    pub(crate) fn pick(
+        &self,
+        target: &Target,
+        allowed: Option<&[VersionId]>,
+        seed: u64,
+    ) -> Result<&Arc<Version>, Unknown> {
         let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
+        let may = |version: &&Arc<Version>| allowed.is_none_or(|ids| ids.contains(&version.id));
+        let versions: Vec<&Arc<Version>> = versions.iter().filter(may).collect();
         match target.version {
-            Some(id) => versions.iter().find(|v| v.id == id).ok_or(Unknown::Version),
+            Some(id) => versions
+                .into_iter()
+                .find(|v| v.id == id)
+                .ok_or(Unknown::Version),
             None => {
                 let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
                 let index = usize::try_from(seed % count).unwrap_or_default();
-                versions.get(index).ok_or(Unknown::Version)
+                versions.get(index).copied().ok_or(Unknown::Version)
             }
         }
     }
@@ -108,13 +148,6 @@ impl Catalog {
     /// All of them.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
         self.0.values().flatten()
-    }
-
-    /// All of them, as reports list them.
-    pub(crate) fn reported(&self) -> Vec<FunctionReport> {
-        self.versions()
-            .map(|v| FunctionReport::deployed(v.function, v.id))
-            .collect()
     }
 }
 
@@ -156,13 +189,27 @@ mod tests {
                 function: function.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
-            catalog.pick(&target, seed).map(|v| v.id.to_string())
+            catalog.pick(&target, None, seed).map(|v| v.id.to_string())
         };
         assert_eq!(check(F, None, 0).as_deref(), Ok(A));
         assert_eq!(check(F, None, 7).as_deref(), Ok(B));
         assert_eq!(check(F, Some(B), 0).as_deref(), Ok(B));
         assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
         assert_eq!(check(A, None, 0), Err(Unknown::Function));
-        assert_eq!(catalog.reported().len(), 2);
+        assert_eq!(catalog.versions().count(), 2);
+        let check = |allowed: &[&str], version: Option<&str>, seed| {
+            let target = Target {
+                function: F.parse().expect("valid"),
+                version: version.map(|v| v.parse().expect("valid")),
+            };
+            let allowed: Vec<VersionId> =
+                allowed.iter().map(|v| v.parse().expect("valid")).collect();
+            let picked = catalog.pick(&target, Some(&allowed), seed);
+            picked.map(|v| v.id.to_string())
+        };
+        assert_eq!(check(&[B], None, 0).as_deref(), Ok(B));
+        assert_eq!(check(&[B], None, 1).as_deref(), Ok(B));
+        assert_eq!(check(&[B], Some(A), 0), Err(Unknown::Version));
+        assert_eq!(check(&[F], None, 0), Err(Unknown::Version));
     }
 }

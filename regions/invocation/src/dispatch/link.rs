@@ -3,7 +3,8 @@
 //! Requires nats-server 2.11 or newer: older ones strand queued work when a purge is filtered. Never blocks a call:
 //! whoever sends looks at [`Link::is_up`] first and times what it awaits. `dispatch.rs` follows the state.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, SubscribeError, Subscriber};
@@ -64,7 +65,11 @@ pub(crate) struct Link {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
     state: watch::Sender<LinkState>,
+    outage: Arc<Outage>,
 }
+
+/// Since when calls cannot be queued.
+struct Outage(Mutex<Option<Instant>>);
 
 // === impl Link ===
 
@@ -76,6 +81,8 @@ impl Link {
     pub(crate) async fn open(nats: &Nats, region: &RegionName) -> Result<Self, LinkError> {
         let state = watch::Sender::new(LinkState::Down);
         let seen = state.clone();
+        let outage = Arc::new(Outage(Mutex::new(Some(Instant::now()))));
+        let noted = Arc::clone(&outage);
         let options = credentials(&nats.auth)
             .await?
             .name(format!("frontdoor-invocation {region}"))
@@ -86,7 +93,7 @@ impl Link {
             .retry_on_initial_connect()
             .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
-                note(&seen, &event);
+                note(&seen, &noted, &event);
                 std::future::ready(())
             });
         let urls: Vec<&str> = nats.url.split(',').map(str::trim).collect();
@@ -104,7 +111,35 @@ impl Link {
             client,
             jetstream,
             state,
+            outage,
         })
+    }
+
+    /// Waits until calls can be queued.
+    pub(super) async fn up(&self) {
+        // The sender lives as long as we do.
+        let _ = self
+            .states()
+            .wait_for(|state| *state == LinkState::Up)
+            .await;
+    }
+
+    /// Waits until there is no connection for longer than this.
+    pub(super) async fn down_longer_than(&self, patience: Duration) {
+        let mut states = self.states();
+        loop {
+            let _ = states.wait_for(|state| *state != LinkState::Up).await;
+            if tokio::time::timeout(patience, self.up()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// For how long calls could not be queued; nothing if they can be.
+    pub(crate) fn down_for(&self) -> Duration {
+        self.outage
+            .since()
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether calls can be queued.
@@ -140,9 +175,15 @@ impl Link {
             let rises = *state == LinkState::Connected;
             if rises {
                 *state = LinkState::Up;
+                self.outage.ends();
             }
             rises
         });
+    }
+
+    /// The connection itself, for who listens.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Publishes a message of no importance to any call; gives up soon.
@@ -167,6 +208,24 @@ impl Link {
     }
 }
 
+// === impl Outage ===
+
+impl Outage {
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins, unless it lasts already.
+    fn begins(&self) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now);
+    }
+
+    fn ends(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 async fn credentials(auth: &NatsAuth) -> Result<ConnectOptions, LinkError> {
     let options = ConnectOptions::new();
     match auth {
@@ -181,7 +240,7 @@ async fn credentials(auth: &NatsAuth) -> Result<ConnectOptions, LinkError> {
     }
 }
 
-fn note(state: &watch::Sender<LinkState>, event: &Event) {
+fn note(state: &watch::Sender<LinkState>, outage: &Outage, event: &Event) {
     match event {
         Event::Connected => {
             tracing::info!("connected to NATS");
@@ -189,6 +248,7 @@ fn note(state: &watch::Sender<LinkState>, event: &Event) {
         }
         Event::Disconnected | Event::Closed => {
             tracing::warn!("connection to NATS lost");
+            outage.begins();
             state.send_replace(LinkState::Down);
         }
         other => tracing::warn!(event = %other, "NATS"),

@@ -77,14 +77,21 @@ async fn ensure_stream(
 ) -> Result<(), StreamError> {
     let wanted = stream_config(region, version);
     match link.jetstream.create_stream(wanted.clone()).await {
-        Ok(_) => Ok(()),
+        Ok(made) => {
+            version.watched.made(made.cached_info());
+            version.set_takes_ttl(made.cached_info().config.allow_message_ttl);
+            Ok(())
+        }
         Err(error) if exists(&error) => {
             let found = link
                 .jetstream
                 .get_stream(&version.stream)
                 .await
                 .map_err(|e| refused(&version.stream, &e.to_string()))?;
-            compare(&wanted, &found.cached_info().config)
+            version.watched.made(found.cached_info());
+            let found = &found.cached_info().config;
+            version.set_takes_ttl(found.allow_message_ttl);
+            compare(&wanted, found)
         }
         Err(error) => Err(refused(&version.stream, &error.to_string())),
     }
@@ -140,6 +147,7 @@ fn stream_config(region: &RegionName, version: &Version) -> Config {
         max_message_size: i32::try_from(MESSAGE_LIMIT).unwrap_or(i32::MAX),
         num_replicas: 1,
         allow_direct: true,
+        allow_message_ttl: true,
         duplicate_window: DUPLICATE_WINDOW,
         consumer_limits: Some(ConsumerLimits {
             max_ack_pending: CAPACITY,
@@ -160,8 +168,8 @@ fn consumer_config(version: &Version) -> pull::Config {
     }
 }
 
-/// Whether an existing stream does what calls rely on. Storage, replicas, placement and byte limits are the
-/// operator's choice.
+/// Whether an existing stream does what calls rely on. Storage, replicas, placement, byte limits and message TTLs are
+/// the operator's choice; without TTLs, as in NVIDIA's streams, leftovers are refused at the claim.
 fn compare(wanted: &Config, found: &Config) -> Result<(), StreamError> {
     let name = &wanted.name;
     if found.subjects != wanted.subjects {
@@ -224,6 +232,7 @@ mod tests {
             num_replicas: 3,
             max_bytes: 1 << 30,
             storage: StorageType::File,
+            allow_message_ttl: true,
             ..wanted()
         };
         assert!(compare(&wanted(), &chosen).is_ok(), "the operator's choice");

@@ -21,6 +21,7 @@ use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
 use crate::attach::{HeadFault, Relay, read_head};
+use crate::auth::{CallHead, Caller, Denied};
 use crate::dispatch::{Unknown, Version};
 use crate::metrics::Metrics;
 use crate::pending::Event;
@@ -29,9 +30,11 @@ use crate::respond::{self, Outcome, Refusal, Stamp};
 /// A call that may wait here.
 struct Accepted {
     /// Who calls.
-    caller: Arc<str>,
+    caller: Caller,
     /// How long they wait.
     patience: Duration,
+    /// How much of that a NATS that is away may take.
+    outage: Duration,
     version: Arc<Version>,
     place: Place,
 }
@@ -69,9 +72,10 @@ impl Front {
         let Accepted {
             caller,
             patience,
+            outage,
             version,
             place,
-        } = self.accept(peer, &request, target)?;
+        } = self.accept(peer, &request, target).await?;
         let deadline = began + patience;
         let mut work = item::work(stamp.id, &caller, &request, &self.dispatch.region, now)?;
         let intake = tokio::time::timeout_at(deadline, intake::take(body))
@@ -95,6 +99,7 @@ impl Front {
             arrival,
             deadline,
             patience,
+            outage,
         };
         let deadline_unix_ms = item::unix_ms(now + patience);
         let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
@@ -110,14 +115,17 @@ impl Front {
     }
 
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
-    fn accept(&self, peer: Peer, request: &Facts, target: Target) -> Result<Accepted, Refusal> {
-        let headers = &request.head.headers;
-        let caller = self
-            .keys
-            .judge(headers.get(AUTHORIZATION), target.function)
-            .map_err(Refusal::Denied)?;
-        let patience = item::patience(headers, peer.trusted).map_err(Refusal::Poll)?;
-        let version = self.dispatch.catalog.pick(&target, rand::random());
+    async fn accept(
+        &self,
+        peer: Peer,
+        request: &Facts,
+        target: Target,
+    ) -> Result<Accepted, Refusal> {
+        let patience = item::patience(&request.head.headers, peer.trusted);
+        let caller = self.caller(request, target, patience.as_ref().ok()).await?;
+        let patience = patience.map_err(Refusal::Poll)?;
+        let allowed = caller.versions.as_deref();
+        let version = (self.dispatch.catalog).pick(&target, allowed, rand::random());
         let version = version.map_err(|unknown| match unknown {
             Unknown::Function => Refusal::UnknownFunction,
             Unknown::Version => Refusal::UnknownVersion,
@@ -127,15 +135,43 @@ impl Front {
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
         }
-        if !self.dispatch.link.is_up() {
+        // An edge that has another region for the call loses nothing by trying there.
+        let outage = match peer.trusted && request.head.headers.contains_key(headers::MOVABLE) {
+            true => Duration::ZERO,
+            false => self.outage,
+        };
+        let link = &self.dispatch.link;
+        if !link.is_up() && link.down_for() >= outage {
             return Err(Refusal::BusLost(Execution::NotStarted));
         }
         Ok(Accepted {
             caller,
             patience,
+            outage,
             version: Arc::clone(version),
             place,
         })
+    }
+
+    /// Who calls. Waits for an authority no longer than the caller waits.
+    async fn caller(
+        &self,
+        request: &Facts,
+        target: Target,
+        patience: Option<&Duration>,
+    ) -> Result<Caller, Refusal> {
+        let call = CallHead {
+            authorization: request.head.headers.get(AUTHORIZATION),
+            method: &request.head.method,
+            host: &request.authority,
+            path: request.head.uri.path(),
+        };
+        let judged = self.auth.judge(&call, target);
+        let patience = patience.copied().unwrap_or(Duration::MAX);
+        tokio::time::timeout(patience, judged)
+            .await
+            .unwrap_or(Err(Denied::Unsure))
+            .map_err(Refusal::Denied)
     }
 
     fn relay(

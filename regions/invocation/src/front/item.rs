@@ -18,6 +18,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, request};
 use uuid::Uuid;
 
+use crate::auth::Caller;
 use crate::respond::Refusal;
 
 /// A request, without its body.
@@ -42,7 +43,7 @@ pub(super) fn patience(headers: &HeaderMap, trusted: bool) -> Result<Duration, P
 /// The work item, still without body and attach tokens.
 pub(super) fn work(
     id: RequestId,
-    caller: &str,
+    caller: &Caller,
     request: &Facts,
     region: &RegionName,
     now: Duration,
@@ -50,8 +51,8 @@ pub(super) fn work(
     let path = request.head.uri.path_and_query();
     Ok(WorkerInvokeFunctionRequest {
         request_id: id.to_string(),
-        nca_id: caller.to_owned(),
-        subject: caller.to_owned(),
+        nca_id: caller.account.as_ref().to_owned(),
+        subject: caller.subject.as_ref().to_owned(),
         max_direct_response_size_bytes: DIRECT_RESPONSE_LIMIT,
         request_time: Some(Timestamp {
             seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
@@ -132,7 +133,7 @@ mod tests {
     fn build(facts: &Facts) -> Result<WorkerInvokeFunctionRequest, Refusal> {
         work(
             ID.parse().expect("valid"),
-            "local",
+            &Caller::named(&"local".into()),
             facts,
             &"us-east".parse().expect("valid"),
             Duration::from_millis(1_500),

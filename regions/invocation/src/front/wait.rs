@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::attach::desk::{Arrival, Call};
-use crate::dispatch::{Dispatch, Fault, LinkState};
+use crate::dispatch::{Dispatch, Fault, Kept};
 use crate::pending::Event;
 use crate::phase::Phases;
 use crate::respond::Refusal;
@@ -29,12 +29,14 @@ pub(super) struct Wait<'a> {
     pub(super) deadline: Instant,
     /// How long the caller waits in all, for the words of a refusal.
     pub(super) patience: Duration,
+    /// How long it waits for a NATS that is away.
+    pub(super) outage: Duration,
 }
 
 // === impl Wait ===
 
 impl Wait<'_> {
-    /// Publishes the work item and waits for the worker that takes it.
+    /// Queues the work item and waits for the worker that takes it.
     pub(super) async fn worker(
         self,
         id: RequestId,
@@ -48,34 +50,34 @@ impl Wait<'_> {
             mut arrival,
             deadline,
             patience,
+            outage,
         } = self;
         let item = Bytes::from(work.encode_to_vec());
         drop(work);
         call.set_in_queue(true);
         let version = Arc::clone(call.version());
-        let mut publish = std::pin::pin!(dispatch.publish(&version, id, deadline_unix_ms, item));
-        let mut link = dispatch.link.states();
-        let mut lost = std::pin::pin!(link.wait_for(|state| *state != LinkState::Up));
+        let kept = Kept {
+            version: &version,
+            id,
+            deadline_unix_ms,
+            deadline,
+            item,
+            patience: outage,
+        };
+        let mut keep = std::pin::pin!(dispatch.keep_queued(&kept));
         let mut cutting = std::pin::pin!(phases.cutting());
         let mut staying = true;
-        let mut publishing = true;
-        let mut listening = true;
+        let mut keeping = true;
         loop {
             tokio::select! {
                 biased;
                 // The call holds the other end for as long as it is seated.
                 arrived = &mut arrival => return arrived.map_err(|_| Refusal::WorkerLost),
-                published = &mut publish, if publishing => {
-                    publishing = false;
-                    if let Err(fault) = published && let Some(refusal) = failed(call, &fault) {
+                fault = &mut keep, if keeping => {
+                    keeping = false;
+                    // Nothing if a worker has the call: its streams do not pass NATS.
+                    if let Some(refusal) = failed(call, &fault) {
                         return Err(refusal);
-                    }
-                }
-                _ = &mut lost, if listening => {
-                    listening = false;
-                    // Moot if a worker has the call: its streams do not pass NATS.
-                    if let Ok(execution) = call.apply(Event::QueueFailed) {
-                        return Err(Refusal::BusLost(execution));
                     }
                 }
                 () = &mut cutting, if staying => {
@@ -103,11 +105,12 @@ pub(super) fn too_late(call: &Call, waited: Duration) -> Refusal {
 fn failed(call: &mut Call, fault: &Fault) -> Option<Refusal> {
     let execution = call.apply(Event::QueueFailed).ok()?;
     // What is certainly not ours in the queue must not be purged.
-    call.set_in_queue(matches!(fault, Fault::Unknown(_)));
+    call.set_in_queue(matches!(fault, Fault::Unknown(_) | Fault::LinkLost));
     Some(match fault {
         Fault::Full => Refusal::QueueFull,
         Fault::Duplicate => Refusal::Duplicate,
         Fault::TooLarge => Refusal::HeadTooLarge,
+        Fault::LinkLost => Refusal::BusLost(execution),
         Fault::Unknown(reason) => {
             tracing::warn!(reason, "a call could not be queued");
             Refusal::PublishFailed(execution)

@@ -87,8 +87,10 @@ pub(crate) enum Outcome {
     Broken,
     /// The request was wrong (4xx other than the next two).
     Rejected,
-    /// 401 or 403.
+    /// The caller may not: 401, 402, 403, 404 or 412.
     Denied,
+    /// 503: nobody could say whether the caller may.
+    Unsure,
     /// 429.
     Crowded,
     /// 503 while stopping.
@@ -115,6 +117,8 @@ pub(super) struct Facts {
 const RETRY_CROWDED: u64 = 1;
 /// Seconds after which a region without NATS is: reconnects take up to two.
 const RETRY_BUS: u64 = 2;
+/// Seconds after which a silent authority is asked again.
+const RETRY_AUTHORITY: u64 = 2;
 /// Seconds after which another instance will have taken over from one that stops.
 const RETRY_DRAINING: u64 = 5;
 
@@ -124,6 +128,7 @@ impl Refusal {
     /// How metrics count it.
     pub(crate) const fn outcome(&self) -> Outcome {
         match self {
+            Self::Denied(Denied::Unsure) => Outcome::Unsure,
             Self::Denied(_) => Outcome::Denied,
             Self::Crowded | Self::QueueFull => Outcome::Crowded,
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
@@ -138,6 +143,7 @@ impl Refusal {
         match self {
             Self::Crowded
             | Self::QueueFull
+            | Self::Denied(Denied::Unsure)
             | Self::Draining
             | Self::Stopped(_)
             | Self::BusLost(_) => self.busy(),
@@ -213,6 +219,13 @@ impl Refusal {
                 "The work queue is full",
                 "too many calls of this function version are queued; try again later",
                 RETRY_CROWDED,
+            ),
+            Self::Denied(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "authority-unreachable",
+                "Nobody can say whether you may call",
+                "the authority for API keys did not answer; try again",
+                RETRY_AUTHORITY,
             ),
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -340,12 +353,33 @@ fn denied_facts(denied: Denied) -> Words {
         Denied::Malformed => {
             unauthorized("the header Authorization must be of the form Bearer <API key>")
         }
-        Denied::Unknown => unauthorized("the API key is not known here"),
+        Denied::Expired => unauthorized("the API key has expired"),
+        Denied::Revoked => unauthorized("the API key was revoked"),
+        // Unsure is not here: that is no fault of the caller's.
+        Denied::Unknown | Denied::Unsure => unauthorized("the API key is not known here"),
         Denied::Forbidden => (
             StatusCode::FORBIDDEN,
             "forbidden",
             "Not allowed",
             "the API key does not open this function".to_owned(),
+        ),
+        Denied::Unpaid => (
+            StatusCode::PAYMENT_REQUIRED,
+            "no-credits",
+            "No credits left",
+            "the account of this API key has no credits left".to_owned(),
+        ),
+        Denied::NoFunction => (
+            StatusCode::NOT_FOUND,
+            "unknown-function",
+            "No such function",
+            "there is no such function or version for this API key".to_owned(),
+        ),
+        Denied::NotReady => (
+            StatusCode::PRECONDITION_FAILED,
+            "not-ready",
+            "The function cannot be called",
+            "it is not in a state to be called now".to_owned(),
         ),
     }
 }

@@ -14,6 +14,8 @@ mod answers;
 mod claims;
 mod crowd;
 mod presence;
+mod queue;
 mod refusals;
+mod reports;
 mod stopping;
 mod streams;

@@ -206,7 +206,11 @@ async fn a_full_queue_is_said_to_be_full() {
 
 #[tokio::test]
 async fn without_nats_calls_are_refused_at_once_and_taken_again_later() {
-    let mut world = World::start().await;
+    let mut world = World::with(Choices {
+        patience: "0s",
+        ..Choices::default()
+    })
+    .await;
     let front = world.front;
     let killed = Instant::now();
     let port = world.nats.port;
@@ -242,7 +246,11 @@ async fn without_nats_calls_are_refused_at_once_and_taken_again_later() {
 
 #[tokio::test]
 async fn a_waiting_call_learns_that_nats_is_lost() {
-    let mut world = World::start().await;
+    let mut world = World::with(Choices {
+        patience: "300ms",
+        ..Choices::default()
+    })
+    .await;
     let mut request = call(Method::POST, "/", empty());
     let patience = HeaderValue::from_static("20");
     request.headers_mut().insert("nvcf-poll-seconds", patience);

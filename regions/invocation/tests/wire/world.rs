@@ -45,6 +45,7 @@ pub(crate) struct Choices {
     pub(crate) grace: &'static str,
     pub(crate) trusted: &'static str,
     pub(crate) workers: &'static str,
+    pub(crate) patience: &'static str,
 }
 
 impl Default for Choices {
@@ -55,6 +56,7 @@ impl Default for Choices {
             grace: "20s",
             trusted: "",
             workers: "claiming",
+            patience: "2s",
         }
     }
 }
@@ -96,9 +98,18 @@ impl Nats {
 
     /// Stops it from running, without closing anything.
     pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it run again.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        let frozen = Command::new("kill").args(["-STOP", &pid]).status();
-        assert!(frozen.unwrap().success());
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Ends it as a crash would.
@@ -209,12 +220,13 @@ fn configuration(nats: &Nats, front: SocketAddr, admin: SocketAddr, choices: &Ch
     };
     format!(
         "region = {REGION:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
-         attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\n\
+         attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\npatience = {:?}\n\
          [limits]\nwaiting = {}\n[stop]\nnotice = {:?}\ngrace = {:?}\n\
          [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n\
          workers = {:?}\n{}{}",
         choices.trusted,
         nats.url(),
+        choices.patience,
         choices.waiting,
         choices.notice,
         choices.grace,

@@ -1,0 +1,335 @@
+//! Connections to every endpoint: the least loaded one for each call, a new one when all are busy, one dial at a time.
+//!
+//! Finding a connection reads two immutable lists and takes no lock. Only when one is missing, a short lock makes sure that
+//! one dial serves all who wait for it; the dial is a task of the pool's own, so a caller who leaves does not spoil it for
+//! the others. Whoever waits, waits for a limited time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Connection, Ended, Lease};
+use crate::config::UpstreamSettings;
+use crate::metrics::Metrics;
+use crate::region::Endpoint;
+
+/// Connections to all endpoints.
+pub struct Pool {
+    settings: UpstreamSettings,
+    metrics: Arc<Metrics>,
+    groups: ArcSwap<HashMap<Endpoint, Arc<Group>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Connections to one endpoint.
+struct Group {
+    endpoint: Endpoint,
+    connections: ArcSwap<Vec<Arc<Connection>>>,
+    /// The dial under way.
+    dial: Mutex<Option<Dial>>,
+}
+
+/// Turns to the outcome of a dial when it is over.
+type Dial = watch::Receiver<Option<Result<(), DialError>>>;
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub struct DialError {
+    /// In short.
+    pub cause: Cause,
+    told: Arc<AtomicBool>,
+}
+
+/// What kept a dial from success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Refused, reset, unreachable, or not HTTP/2.
+    Unreachable,
+    /// No answer in good time.
+    Silent,
+    /// The caller had less time than a dial deserves.
+    Hurried,
+    /// As many connections as there may be, and all are full.
+    Full,
+    /// This side has no file descriptor or port left, or is stopping.
+    Ours,
+}
+
+/// A connection that has so many calls is busy enough that another one is opened beside it.
+const BUSY: usize = 100;
+/// ENFILE, EMFILE, EADDRNOTAVAIL: no file descriptor or port is left on this side.
+const OUR_OWN: [i32; 3] = [23, 24, 99];
+
+// === impl Pool ===
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(settings: UpstreamSettings, metrics: Arc<Metrics>) -> Self {
+        Self {
+            settings,
+            metrics,
+            groups: ArcSwap::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// How connections are made and watched.
+    #[must_use]
+    pub const fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
+    ///
+    /// # Errors
+    /// If there is none within `patience`.
+    pub async fn lease(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        patience: Duration,
+    ) -> Result<Lease, DialError> {
+        let group = self.group(endpoint);
+        let end = Instant::now() + patience;
+        loop {
+            if let Some((lease, load)) = group.pick() {
+                if load >= BUSY {
+                    // For those who come after.
+                    self.dial(&group);
+                }
+                return Ok(lease);
+            }
+            let mut dial = self.dial(&group).ok_or_else(|| Cause::Full.into_error())?;
+            match timeout_at(end, dial.wait_for(Option::is_some)).await {
+                Ok(Ok(outcome)) => {
+                    if let Some(Err(error)) = &*outcome {
+                        return Err(error.clone());
+                    }
+                }
+                Ok(Err(_)) => return Err(Cause::Ours.into_error()),
+                Err(_) if patience >= self.settings.connect => {
+                    return Err(Cause::Silent.into_error());
+                }
+                Err(_) => return Err(Cause::Hurried.into_error()),
+            }
+        }
+    }
+
+    /// Opens a first connection to an endpoint that has none.
+    pub fn warm(self: &Arc<Self>, endpoint: Endpoint) {
+        let group = self.group(endpoint);
+        if group.connections.load().iter().all(|c| c.is_retired()) {
+            self.dial(&group);
+        }
+    }
+
+    /// Forgets endpoints that are not in use any more; what still runs on their connections ends in peace.
+    pub fn keep_only(&self, keep: impl Fn(Endpoint) -> bool) {
+        if self.groups.load().keys().any(|&e| !keep(e)) {
+            self.groups.rcu(|groups| {
+                let mut groups = HashMap::clone(groups);
+                groups.retain(|&endpoint, _| keep(endpoint));
+                groups
+            });
+        }
+    }
+
+    /// Closes what was idle for so many calls of this in a row, as long as one connection stays for each endpoint.
+    pub fn prune(&self, looks: u32) {
+        for group in self.groups.load().values() {
+            group.prune(looks);
+        }
+    }
+
+    /// Closes all connections and waits until their tasks have ended.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn group(&self, endpoint: Endpoint) -> Arc<Group> {
+        if let Some(group) = self.groups.load().get(&endpoint) {
+            return Arc::clone(group);
+        }
+        let new = Arc::new(Group::new(endpoint));
+        self.groups.rcu(|groups| {
+            let mut groups = HashMap::clone(groups);
+            groups.entry(endpoint).or_insert_with(|| Arc::clone(&new));
+            groups
+        });
+        // Somebody else may have been first.
+        let groups = self.groups.load();
+        groups.get(&endpoint).map_or(new, Arc::clone)
+    }
+
+    /// The dial under way, or a new one; none if there are connections enough.
+    fn dial(self: &Arc<Self>, group: &Arc<Group>) -> Option<Dial> {
+        let mut slot = group.dial.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dial) = &*slot {
+            return Some(dial.clone());
+        }
+        let open = group.connections.load();
+        if open.iter().filter(|c| !c.is_retired()).count() >= self.settings.connections {
+            return None;
+        }
+        let (tell, dial) = watch::channel(None);
+        *slot = Some(dial.clone());
+        let (pool, group) = (Arc::clone(self), Arc::clone(group));
+        self.tasks.spawn(async move {
+            let outcome = pool.connect(&group).await;
+            count(&pool.metrics, &outcome);
+            *group.dial.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            tell.send_replace(Some(outcome.map_err(Cause::into_error)));
+        });
+        Some(dial)
+    }
+
+    async fn connect(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), Cause> {
+        let opened = timeout(self.settings.connect, async {
+            let stream = TcpStream::connect(group.endpoint.address)
+                .await
+                .map_err(|e| Cause::of(&e))?;
+            prepare(&stream).map_err(|e| Cause::of(&e))?;
+            Connection::open(stream, self.settings)
+                .await
+                .map_err(|_| Cause::Unreachable)
+        });
+        let (connection, driver) = opened.await.map_err(|_| Cause::Silent)??;
+        let connection = Arc::new(connection);
+        group.add(&connection);
+        self.metrics.upstream.connections.inc();
+        // Weak: what nobody but its driver knows must be able to end.
+        let (address, metrics) = (group.endpoint.address, Arc::clone(&self.metrics));
+        let (weak, group) = (Arc::downgrade(&connection), Arc::downgrade(group));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let ended = tokio::select! {
+                ended = driver => ended,
+                () = stop.cancelled() => Ended::Closed,
+            };
+            if ended == Ended::Silent {
+                metrics.upstream.silent.inc();
+                tracing::warn!(%address, "a connection to a region fell silent; it is closed");
+            }
+            metrics.upstream.connections.dec();
+            if let Some(group) = group.upgrade() {
+                group.remove(weak.as_ptr());
+            }
+        });
+        Ok(())
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            connections: ArcSwap::default(),
+            dial: Mutex::default(),
+        }
+    }
+
+    /// A place on the least loaded connection, and how loaded it was.
+    fn pick(&self) -> Option<(Lease, usize)> {
+        let connections = self.connections.load();
+        let least = connections
+            .iter()
+            .filter_map(|c| Some((c.load()?, c)))
+            .min_by_key(|(load, _)| *load);
+        let (load, connection) = least?;
+        Some((connection.lease()?, load))
+    }
+
+    fn add(&self, connection: &Arc<Connection>) {
+        self.connections.rcu(|all| {
+            let mut all: Vec<_> = all.iter().filter(|c| !c.is_retired()).cloned().collect();
+            all.push(Arc::clone(connection));
+            all
+        });
+    }
+
+    fn prune(&self, looks: u32) {
+        let connections = self.connections.load();
+        let mut idle = connections.iter().filter(|c| c.idle_for(looks));
+        // One at a time is enough: this is called every second.
+        if connections.len() > 1
+            && let Some(connection) = idle.next_back()
+        {
+            self.remove(Arc::as_ptr(connection));
+        }
+    }
+
+    fn remove(&self, connection: *const Connection) {
+        self.connections.rcu(|all| {
+            all.iter()
+                .filter(|c| !std::ptr::eq(Arc::as_ptr(c), connection))
+                .cloned()
+                .collect::<Vec<_>>()
+        });
+    }
+}
+
+// === impl Cause ===
+
+impl Cause {
+    fn of(error: &std::io::Error) -> Self {
+        let ours = error.raw_os_error().is_some_and(|c| OUR_OWN.contains(&c));
+        if ours { Self::Ours } else { Self::Unreachable }
+    }
+
+    fn into_error(self) -> DialError {
+        DialError {
+            cause: self,
+            told: Arc::default(),
+        }
+    }
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::Hurried => "hurried",
+            Self::Full => "full",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+// === impl DialError ===
+
+impl DialError {
+    /// True for the first of all who waited for the same dial: one failure is one piece of news.
+    #[must_use]
+    pub fn first_to_tell(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+}
+
+fn count(metrics: &Metrics, outcome: &Result<(), Cause>) {
+    let outcome = outcome.err().map_or("connected", Cause::as_str);
+    metrics.upstream.dialled(outcome);
+}
+
+/// Small frames go out at once; a peer whose host vanished is noticed by the kernel too.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5));
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
