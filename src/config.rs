@@ -30,5 +30,6 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     if let Some(folder) = path.parent() {
         settings.resolve_paths(folder);
     }
+    path.clone_into(&mut settings.file);
     Ok(settings)
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,8 +28,9 @@ use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
 use crate::proxy::{EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
+use crate::reload::Reload;
 use crate::resolve::{self, Resolve, ResolverError};
-use crate::route::RetryBudget;
+use crate::route::{Policy, RetryBudget};
 use crate::table::{self, Event, SnapshotReader, Table};
 use crate::upstream::{self, Pool};
 
@@ -82,6 +84,7 @@ struct World {
     events: mpsc::Sender<Event>,
     reader: SnapshotReader,
     budget: Arc<RetryBudget>,
+    policy: Arc<ArcSwap<Policy>>,
 }
 
 /// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
@@ -97,7 +100,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
-    let acceptor = acceptor(certificates)?;
+    let acceptor = acceptor(Arc::clone(&certificates))?;
     let token = token(&settings.admin)?;
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
@@ -122,6 +125,7 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
     };
     let world = World {
+        policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
         settings,
         metrics,
         events,
@@ -134,6 +138,14 @@ pub async fn run(
     tasks.spawn(keeper.run(background.clone()));
     world.start(&mut tasks, &background)?;
     let orders = world.take_orders(&mut tasks, &background);
+    let reload = Reload {
+        settings: world.settings.clone(),
+        certificates,
+        policy: Arc::clone(&world.policy),
+        events: world.events.clone(),
+        metrics: Arc::clone(&world.metrics),
+    };
+    tasks.spawn(reload.run(background.clone()));
     let admin = Admin {
         ready: Arc::clone(&ready),
         snapshots: world.reader.clone(),
@@ -304,7 +316,7 @@ impl World {
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
-            policy: self.settings.policy,
+            policy: Arc::clone(&self.policy),
             budget: Arc::clone(&self.budget),
             replay: Arc::new(replay),
             pool,

@@ -43,6 +43,8 @@ pub mod chatter;
 
 pub mod orders;
 
+pub mod reload;
+
 pub mod keeper;
 
 pub mod admin;

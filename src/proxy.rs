@@ -21,6 +21,7 @@ mod replay;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
@@ -49,7 +50,7 @@ pub struct EdgeProxy {
     /// The view that routes are chosen from.
     pub snapshots: SnapshotReader,
     /// How routes are chosen.
-    pub policy: Policy,
+    pub policy: Arc<ArcSwap<Policy>>,
     /// How much may be repeated.
     pub budget: Arc<RetryBudget>,
     /// How much of bodies may be kept for that.

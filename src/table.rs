@@ -67,6 +67,8 @@ struct RegionState {
     name: RegionName,
     weight: f64,
     drained: bool,
+    /// The weight that an operator ordered; it goes before the configured one.
+    ordered: Option<f64>,
     endpoints: Vec<EndpointState>,
     heard: Vec<Heard>,
 }
@@ -127,6 +129,7 @@ impl Table {
                 name,
                 weight,
                 drained: false,
+                ordered: None,
                 endpoints: Vec::new(),
                 heard: Vec::new(),
             })
@@ -175,6 +178,13 @@ impl Table {
             Event::Ordered { region, order } => {
                 if let Some(state) = self.regions.get_mut(region.0) {
                     state.order(order);
+                }
+                Vec::new()
+            }
+            Event::Configured { limits, weights } => {
+                self.limits = limits;
+                for (state, weight) in self.regions.iter_mut().zip(weights) {
+                    state.weight = weight;
                 }
                 Vec::new()
             }
@@ -289,7 +299,7 @@ impl Table {
 impl RegionState {
     fn order(&mut self, order: Order) {
         match order {
-            Order::Weight(weight) => self.weight = weight,
+            Order::Weight(weight) => self.ordered = Some(weight),
             Order::Drain => self.drained = true,
             Order::Undrain => self.drained = false,
         }
@@ -325,7 +335,7 @@ impl RegionState {
             tag: self.name.tag(),
             health,
             draining: self.drained || self.draining(now),
-            weight: self.weight,
+            weight: self.ordered.unwrap_or(self.weight),
             ramp,
             rtt: best.filter_map(|e| e.latency.value()).min(),
             endpoints,

@@ -39,6 +39,8 @@ const STOP_GRACE: Duration = Duration::from_secs(3_700);
 /// Everything the edge needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Where this was read from.
+    pub file: PathBuf,
     /// What follows the ids in a function's host name.
     pub domain: String,
     /// Where the last known good addresses are kept over a restart.
@@ -70,7 +72,7 @@ pub struct Settings {
 }
 
 /// Where to listen, and for how many.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     /// TLS: HTTP/2 and HTTP/1.1.
     pub https: SocketAddr,
@@ -85,7 +87,7 @@ pub struct Listen {
 }
 
 /// What operators may do over the admin port.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     /// Holds the token that orders need; without it there are none.
     pub token_file: Option<PathBuf>,
@@ -94,7 +96,7 @@ pub struct Admin {
 }
 
 /// A certificate chain and its key, in PEM files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
     pub cert: PathBuf,
@@ -103,7 +105,7 @@ pub struct CertificateFiles {
 }
 
 /// How to resolve names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolver {
     /// Whom to ask; the system's servers when empty.
     pub servers: Vec<SocketAddr>,
@@ -116,7 +118,7 @@ pub struct Resolver {
 }
 
 /// How to reach NATS.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Nats {
     /// `nats://host:port` or `tls://host:port`.
     pub url: String,
@@ -127,7 +129,7 @@ pub struct Nats {
 }
 
 /// How to check endpoints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     /// What to ask for.
     pub path: String,
@@ -142,7 +144,7 @@ pub struct Probe {
 }
 
 /// How to stop.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop {
     /// How long to say "not ready" before the listeners close.
     pub notice: Duration,
@@ -151,7 +153,7 @@ pub struct Stop {
 }
 
 /// One region.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RegionSettings {
     /// Its name.
     pub name: RegionName,
@@ -228,6 +230,7 @@ impl TryFrom<File> for Settings {
         )?;
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {
+            file: PathBuf::new(),
             domain,
             state_file: file.state_file,
             listen,

@@ -267,7 +267,7 @@ impl EdgeProxy {
     fn next(&self, ctx: &mut Context, replay: &Replay, failure: Failure) -> Result<(), Why> {
         let circumstances = route::Circumstances {
             moves: ctx.attempts.saturating_sub(1),
-            moves_allowed: self.policy.moves,
+            moves_allowed: self.policy.load().moves,
             repeatable: ctx.identity.is_some_and(|i| i.repeatable),
             body_at_hand: replay.chunks().is_some(),
             answer_begun: ctx.answered.is_some(),
@@ -308,7 +308,7 @@ impl EdgeProxy {
         if let Some(polled) = ctx.polled() {
             return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
         }
-        route::decide(snapshot, &self.policy, &ctx.ask(), ctx.next_seed())
+        route::decide(snapshot, &self.policy.load(), &ctx.ask(), ctx.next_seed())
     }
 
     /// Of all calls on a connection that fell silent, the first to leave tells.

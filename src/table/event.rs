@@ -6,6 +6,7 @@ use std::time::Duration;
 use frontdoor_protocol::report::Report;
 use frontdoor_protocol::target::Target;
 
+use super::Limits;
 use crate::region::{Endpoint, Health, RegionIndex};
 
 /// One piece of news.
@@ -42,6 +43,13 @@ pub enum Event {
         region: RegionIndex,
         /// What is wanted.
         order: Order,
+    },
+    /// The configuration was read again: limits, and each region's own weight, in the order of the regions.
+    Configured {
+        /// How endpoints are judged.
+        limits: Limits,
+        /// The weights.
+        weights: Vec<f64>,
     },
     /// Time passed: ramps grow, news gets old.
     Tick,
