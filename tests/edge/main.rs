@@ -6,6 +6,8 @@ mod harness;
 mod identity;
 mod lifecycle;
 mod names;
+mod orders;
 mod polls;
 mod protocols;
+mod reload;
 mod streams;
