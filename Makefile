@@ -3,7 +3,7 @@
 # cargo's own variable, if it is set.
 CARGO_TARGET_DIR ?= target
 
-.PHONY: help setup demo test lint bench drill
+.PHONY: help setup demo test lint bench drill metrics
 
 help:
 	@echo 'make demo    build, then run edge, two regions and all they need; prints a curl line; Ctrl-C stops it'
@@ -37,3 +37,7 @@ bench: setup
 RUNS ?= 1
 drill: setup
 	ops/drill all --fresh --runs $(RUNS) --markdown --json "$(CARGO_TARGET_DIR)/drills.json"
+
+# The list of metrics for operators, from the code.
+metrics:
+	FRONTDOOR_UPDATE=1 cargo test -q -p frontdoor --test tidy the_list_of_metrics

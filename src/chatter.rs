@@ -1,80 +1,210 @@
-//! Background: news from regions over NATS.
+//! Background: news of regions and other edges over NATS, and what this edge has to say.
 //!
 //! Makes decisions better, never possible: without NATS the edge routes on probes and live traffic alone. Reconnects for
-//! ever. Hearsay is never repeated: this task only listens.
+//! ever. Hearsay is never repeated: what we say is what we saw. A link that looks connected and carries nothing is
+//! found out by our own verdicts, which have to come back.
 
 mod hearsay;
+mod peers;
+mod speak;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::{ConnectOptions, Event as NatsEvent};
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event as NatsEvent, Message};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::peers::Turn;
+use self::peers::{ALIVE, Peers};
+use self::speak::Voice;
 use crate::config::Nats;
 use crate::metrics::Metrics;
-use crate::table::Event;
+use crate::table::{Event, SnapshotReader};
 
-/// What the listener needs.
+/// What the task needs.
 pub struct Chatter {
     /// Where NATS is.
     pub settings: Nats,
+    /// The number by which other edges know us; drawn at the start.
+    pub edge: u64,
+    /// What we say.
+    pub snapshots: SnapshotReader,
     /// Where news goes.
     pub events: mpsc::Sender<Event>,
+    /// Where it is told whose turn it is to look into the regions.
+    pub turn: watch::Sender<Turn>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
 
-/// A dead link is noticed after two of these.
-const PING: Duration = Duration::from_secs(5);
-/// Between attempts to connect; short, since a hub that returns should be heard soon.
+/// What is known of one connection.
+struct Session {
+    client: Client,
+    peers: Peers,
+    voice: Voice,
+    begun: Instant,
+}
+
+/// Why a connection is given up.
+#[derive(Debug, thiserror::Error)]
+enum ChatterError {
+    /// The credentials file cannot be read.
+    #[error("credentials: {0}")]
+    Credentials(#[from] std::io::Error),
+    /// The URL is malformed, or the like.
+    #[error(transparent)]
+    Connect(#[from] async_nats::ConnectError),
+    /// The client has ended.
+    #[error(transparent)]
+    Subscribe(#[from] async_nats::SubscribeError),
+    /// Our own words do not come back.
+    #[error("the link looks connected and is dead")]
+    Dead,
+    /// A subscription ended, which a lost connection alone does not do.
+    #[error("the client ended")]
+    Ended,
+}
+
+/// The client's own check of the link: a server that answers nothing is given up after two of these without an answer.
+const PING: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is something to say: a change is told within this.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between attempts to connect, half of it up to one and a half: short, since a hub that returns should be heard soon,
+/// and not the same for all edges.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// For one attempt to connect.
+/// For one attempt to connect, and for one message to be taken by the client.
 const CONNECT: Duration = Duration::from_secs(2);
 
 // === impl Chatter ===
 
 impl Chatter {
-    /// Listens until told to stop.
+    /// Listens and speaks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         loop {
-            let listened = tokio::select! {
+            let talked = tokio::select! {
                 () = stop.cancelled() => return,
-                listened = self.listen() => listened,
+                talked = self.talk() => talked,
             };
-            if let Err(error) = listened {
-                tracing::warn!(url = self.settings.url, %error, "no chatter; routing goes on without");
+            self.bus(false).await;
+            match talked {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(url = self.settings.url, %error, "no chatter; routing goes on without");
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(RECONNECT) => {}
+                () = sleep(pause()) => {}
             }
         }
     }
 
-    /// Connects and takes reports until the subscription ends, which a lost connection alone does not.
-    async fn listen(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Connects, listens and speaks until the link is found dead; `Ok` if nobody wants the news any more.
+    async fn talk(&self) -> Result<(), ChatterError> {
         let client = self.options().await?.connect(&self.settings.url).await?;
         let mut reports = client.subscribe(subject::REPORTS).await?;
-        while let Some(message) = reports.next().await {
-            match hearsay::read(&message.subject, &message.payload) {
-                Ok(report) => {
-                    self.metrics.background.report("taken");
-                    if self.events.send(Event::Heard(report)).await.is_err() {
-                        return Ok(());
+        let mut verdicts = client.subscribe(subject::VERDICTS).await?;
+        let mut session = Session {
+            client,
+            peers: Peers::new(self.edge),
+            voice: Voice::new(self.edge),
+            begun: Instant::now(),
+        };
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut worked = false;
+        loop {
+            let event = tokio::select! {
+                message = reports.next() => self.report(&message.ok_or(ChatterError::Ended)?),
+                message = verdicts.next() => {
+                    self.verdict(&message.ok_or(ChatterError::Ended)?, &mut session.peers)
+                }
+                _ = looks.tick() => {
+                    self.speak(&mut session).await;
+                    let now = Instant::now();
+                    let works = session.works(now);
+                    if works != worked {
+                        worked = works;
+                        self.bus(works).await;
                     }
+                    if session.is_connected() && session.is_dead(now) {
+                        self.metrics.background.nats_connected.set(0);
+                        return Err(ChatterError::Dead);
+                    }
+                    self.tell(session.peers.turn(now));
+                    None
                 }
-                Err(doubt) => {
-                    self.metrics.background.report(doubt.as_str());
-                    tracing::debug!(subject = %message.subject, %doubt, "a report is not believed");
-                }
+            };
+            if let Some(event) = event
+                && self.events.send(event).await.is_err()
+            {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    fn report(&self, message: &Message) -> Option<Event> {
+        let read = hearsay::report(&message.subject, &message.payload);
+        self.believed(&message.subject, read.map(Event::Heard))
+    }
+
+    fn verdict(&self, message: &Message, peers: &mut Peers) -> Option<Event> {
+        let read = hearsay::verdict(&message.subject, &message.payload);
+        if let Ok(verdict) = &read {
+            peers.hear(verdict.edge, Instant::now());
+            // What we said ourselves is no news.
+            if verdict.edge == self.edge {
+                return None;
+            }
+        }
+        self.believed(&message.subject, read.map(Event::Verdict))
+    }
+
+    fn believed(&self, subject: &str, read: Result<Event, hearsay::Doubt>) -> Option<Event> {
+        match read {
+            Ok(event) => {
+                self.metrics.background.report("taken");
+                Some(event)
+            }
+            Err(doubt) => {
+                self.metrics.background.report(doubt.as_str());
+                tracing::debug!(subject, %doubt, "a message is not believed");
+                None
+            }
+        }
+    }
+
+    async fn speak(&self, session: &mut Session) {
+        // Without a connection words would pile up in its queue and all come out old.
+        if !session.is_connected() {
+            return;
+        }
+        let verdict = session.voice.next(&self.snapshots.load(), Instant::now());
+        if let Some(verdict) = verdict {
+            let subject = subject::verdict(self.edge);
+            let sent = session.client.publish(subject, verdict.encode().into());
+            // One that is not taken is followed by the next.
+            let _ = timeout(CONNECT, sent).await;
+        }
+    }
+
+    async fn bus(&self, works: bool) {
+        if !works {
+            self.tell(Turn::Alone);
+        }
+        let _ = self.events.send(Event::Bus(works)).await;
+    }
+
+    fn tell(&self, turn: Turn) {
+        self.turn.send_if_modified(|now| {
+            let before = std::mem::replace(now, turn);
+            before != turn
+        });
     }
 
     async fn options(&self) -> Result<ConnectOptions, std::io::Error> {
@@ -90,7 +220,7 @@ impl Chatter {
             .name("frontdoor-edge")
             .retry_on_initial_connect()
             .max_reconnects(None)
-            .reconnect_delay_callback(|_| RECONNECT)
+            .reconnect_delay_callback(|_| pause())
             .connection_timeout(CONNECT)
             .ping_interval(PING)
             .custom_inbox_prefix(subject::CHATTER_INBOX)
@@ -99,6 +229,36 @@ impl Chatter {
                 async move { note(&event, &metrics) }
             }))
     }
+}
+
+// === impl Session ===
+
+impl Session {
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Whether our own voice comes back. Where we may not speak, being connected has to do.
+    fn works(&mut self, now: Instant) -> bool {
+        if !self.is_connected() {
+            // The client connects again by itself; what it was good for has to be seen anew.
+            self.begun = now;
+            self.peers.forget_echo();
+            return false;
+        }
+        !self.is_dead(now)
+    }
+
+    /// Whether it looks connected and what we say does not come back any more.
+    fn is_dead(&self, now: Instant) -> bool {
+        let old = |at: Instant| now.saturating_duration_since(at) > ALIVE;
+        old(self.begun) && self.peers.echo().is_some_and(old)
+    }
+}
+
+/// A pause before the next attempt, from half to one and a half of [`RECONNECT`].
+fn pause() -> Duration {
+    RECONNECT.mul_f64(0.5 + rand::random::<f64>())
 }
 
 fn note(event: &NatsEvent, metrics: &Metrics) {

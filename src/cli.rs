@@ -3,6 +3,7 @@
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
 mod drill;
+mod keys;
 mod local;
 mod order;
 mod service;
@@ -61,6 +62,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
     },
+    /// API keys: make one, say how it is stored, revoke it in every region.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// The whole system on this machine, every part a real process.
     #[command(subcommand)]
     Local(local::Local),
@@ -114,6 +118,7 @@ impl Cli {
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),
+            Command::Keys(command) => keys::run(command),
             Command::Local(command) => local::run(command),
             Command::Drill(drills) => drill::run(drills),
             Command::LocalDns(file) => local::dns(&file.config),

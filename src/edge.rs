@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Ready, Token};
-use crate::chatter::Chatter;
+use crate::chatter::{Chatter, Turn};
 use crate::config::{self, Settings};
 use crate::keeper::Keeper;
 use crate::lastgood;
@@ -281,9 +281,13 @@ impl World {
             metrics: Arc::clone(&self.metrics),
         };
         tasks.spawn(prober.run(stop.clone()));
+        let (turn, _) = watch::channel(Turn::Alone);
         if let Some(settings) = self.settings.nats.clone() {
             let chatter = Chatter {
                 settings,
+                edge: rand::random(),
+                snapshots: self.reader.clone(),
+                turn,
                 events: self.events.clone(),
                 metrics: Arc::clone(&self.metrics),
             };

@@ -105,6 +105,23 @@ impl Keeper {
 
     fn publish(&mut self) {
         let snapshot = self.table.snapshot(Instant::now());
+        let before = self.reader.load();
+        for (view, was) in snapshot.regions.iter().zip(&before.regions) {
+            let (region, from, to) = (
+                view.name.as_str(),
+                was.condition.fault,
+                view.condition.fault,
+            );
+            if from != to {
+                let (fault, was) = (to.as_str(), from.as_str());
+                tracing::warn!(
+                    region,
+                    fault,
+                    was,
+                    "what is wrong with a region has changed"
+                );
+            }
+        }
         self.metrics.background.snapshot(&snapshot);
         self.writer.publish(snapshot);
     }

@@ -67,6 +67,18 @@ fn counters(
     Ok(family)
 }
 
+/// Makes every series of a family whose labels have these values: one that appears with its first event has no rate
+/// before its second.
+fn from_the_start<const N: usize>(
+    family: IntCounterVec,
+    values: impl IntoIterator<Item = [&'static str; N]>,
+) -> IntCounterVec {
+    for values in values {
+        let _ = family.with_label_values(&values);
+    }
+    family
+}
+
 /// Registers a gauge.
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let gauge = IntGauge::new(name, help)?;

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// A region's place in the configuration: stable for the life of a configuration, cheap to copy and compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegionIndex(pub usize);
 
 /// One address of one region.
@@ -21,11 +23,12 @@ pub struct Endpoint {
 }
 
 /// A function's place in the table (or that of one of its versions): dense, valid within one snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Row(pub u32);
 
 /// How well an endpoint or a region is; the order is from worst to best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Gives no answers. Used only when nothing better is left.
     Down,
@@ -48,10 +51,20 @@ pub struct Tally {
     served: AtomicU64,
 }
 
+/// What live traffic counts about one function in one region. Written by requests without a lock, never reset.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Calls that are on their way.
+    pub in_flight: AtomicU32,
+    /// Calls that ever left, wrapping.
+    pub sent: AtomicU32,
+}
+
 /// A call on its way: counted where it goes for as long as this lives.
 #[derive(Debug)]
 pub struct Flight {
     endpoint: Arc<Tally>,
+    function: Option<(Arc<[Live]>, usize)>,
 }
 
 // === impl Health ===
@@ -96,21 +109,34 @@ impl Tally {
 // === impl Flight ===
 
 impl Flight {
-    /// A call leaves for an endpoint.
+    /// A call leaves for an endpoint, and counts as one of its function if that has counters.
     #[must_use]
-    pub fn begin(endpoint: Arc<Tally>) -> Self {
+    pub fn begin(endpoint: Arc<Tally>, function: Option<(Arc<[Live]>, usize)>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint }
+        let flight = Self { endpoint, function };
+        if let Some(live) = flight.live() {
+            live.in_flight.fetch_add(1, Ordering::Relaxed);
+            live.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        flight
     }
 
     /// Its answer began.
     pub fn answered(&self) {
         self.endpoint.answered();
     }
+
+    fn live(&self) -> Option<&Live> {
+        let (counters, place) = self.function.as_ref()?;
+        counters.get(*place)
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(live) = self.live() {
+            live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -4,26 +4,41 @@
 //! waits, never logs. The keeper owns the one table of the process.
 
 mod addresses;
+mod breaker;
+mod catalog;
 mod event;
+mod facts;
+mod fault;
 mod freshness;
 mod health;
+mod hearing;
 mod latency;
 mod snapshot;
+mod state;
+mod window;
+mod witness;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::report::Report;
+use frontdoor_protocol::target::Target;
 
+pub use self::catalog::Catalog;
+use self::catalog::{Added, Sums};
 pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
+pub use self::facts::{Column, Fact, Lesson};
+pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
 pub use self::snapshot::{
-    EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, place,
+    EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, UNMEASURED,
+    place,
 };
-use crate::region::{Endpoint, Health, RegionIndex, Tally};
+use self::state::{EndpointState, RegionState, Seen};
+use self::witness::Witness;
+use crate::region::{Endpoint, RegionIndex, Row};
 
 /// The numbers by which the table judges; `config` fills them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,42 +74,16 @@ pub struct Limits {
 pub struct Table {
     limits: Limits,
     regions: Vec<RegionState>,
+    witness: Witness,
+    catalog: Arc<Catalog>,
+    sums: Sums,
+    /// Functions of which only live traffic told.
+    learnt: usize,
     epoch: u64,
 }
 
-#[derive(Debug)]
-struct RegionState {
-    name: RegionName,
-    weight: f64,
-    drained: bool,
-    /// The weight that an operator ordered; it goes before the configured one.
-    ordered: Option<f64>,
-    endpoints: Vec<EndpointState>,
-    heard: Vec<Heard>,
-}
-
-#[derive(Debug)]
-struct EndpointState {
-    address: SocketAddr,
-    monitor: Monitor,
-    latency: Latency,
-    tally: Arc<Tally>,
-    /// Since when DNS names it no more.
-    dropped: Option<Instant>,
-}
-
-/// The last word of one of a region's invocation services.
-#[derive(Debug)]
-struct Heard {
-    /// Its start: what tells one service of a region from another.
-    epoch: u64,
-    seq: u64,
-    draining: bool,
-    view: HeardView,
-}
-
-/// Invocation services of one region that are listened to; more would be an attack.
-const SPEAKERS: usize = 64;
+/// The most functions that get a row because a region said that it does not have them: callers may ask for anything.
+const LEARNT: usize = 1024;
 
 // === impl Limits ===
 
@@ -123,20 +112,17 @@ impl Table {
     /// A table of these regions, in this order, with the operator's weights. Nothing is known of them yet.
     #[must_use]
     pub fn new(regions: impl IntoIterator<Item = (RegionName, f64)>, limits: Limits) -> Self {
-        let regions = regions
+        let regions: Vec<RegionState> = regions
             .into_iter()
-            .map(|(name, weight)| RegionState {
-                name,
-                weight,
-                drained: false,
-                ordered: None,
-                endpoints: Vec::new(),
-                heard: Vec::new(),
-            })
+            .map(|(name, weight)| RegionState::new(name, weight))
             .collect();
         Self {
             limits,
+            witness: Witness::new(regions.iter().map(|r| r.name.clone())),
             regions,
+            catalog: Arc::default(),
+            sums: Sums::default(),
+            learnt: 0,
             epoch: 0,
         }
     }
@@ -144,50 +130,45 @@ impl Table {
     /// Takes one piece of news; returns the changes of health that followed from it.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Transition> {
         let limits = self.limits;
+        self.witness.note(&event, now);
         match event {
-            Event::Resolved { region, addresses } => self.resolved(region, &addresses, now),
-            Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
-                ProbeOutcome::Good(rtt) => {
-                    state.latency.sample(rtt, now);
-                    state.monitor.good(now, &limits);
+            Event::Resolved { region, addresses } => {
+                if let Some(state) = self.regions.get_mut(region.0) {
+                    state.resolved(&addresses, now);
                 }
+                Vec::new()
+            }
+            Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
+                ProbeOutcome::Good(rtt) => state.good(rtt, now, &limits),
                 ProbeOutcome::Bad => state.monitor.miss(Miss::Certain, now, &limits),
                 ProbeOutcome::Silent => state.monitor.miss(Miss::Silent, now, &limits),
             }),
             Event::Served {
-                endpoint, outcome, ..
-            } => self.change(endpoint, |state| match outcome {
-                ServedOutcome::Answered(count) => state.monitor.served(count, 0, now, &limits),
-                ServedOutcome::Unreachable => {
-                    state.monitor.served(0, 1, now, &limits);
-                    state.monitor.miss(Miss::Certain, now, &limits);
-                }
-                ServedOutcome::Silent => {
-                    state.monitor.served(0, 1, now, &limits);
-                    state.monitor.miss(Miss::Silent, now, &limits);
-                }
-                ServedOutcome::Broke | ServedOutcome::Declined => {
-                    state.monitor.served(0, 1, now, &limits);
-                }
-                ServedOutcome::NotHere => {}
-            }),
+                endpoint,
+                outcome,
+                target,
+            } => {
+                self.learn(endpoint.region, outcome, target, now);
+                self.served(endpoint, outcome, now)
+            }
             Event::Heard(report) => {
                 self.heard(&report, now);
                 Vec::new()
             }
             Event::Ordered { region, order } => {
                 if let Some(state) = self.regions.get_mut(region.0) {
-                    state.order(order);
+                    state.order(order, now);
                 }
                 Vec::new()
             }
             Event::Configured { limits, weights } => {
                 self.limits = limits;
                 for (state, weight) in self.regions.iter_mut().zip(weights) {
-                    state.weight = weight;
+                    state.configured(weight);
                 }
                 Vec::new()
             }
+            Event::Verdict(_) | Event::Canary { .. } | Event::Bus(_) => Vec::new(),
             Event::Tick => self.tick(now),
         }
     }
@@ -195,78 +176,126 @@ impl Table {
     /// The view of this moment, under the next epoch.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.epoch += 1;
-        Snapshot {
-            epoch: self.epoch,
-            regions: self
-                .regions
-                .iter()
-                .map(|r| r.view(now, &self.limits))
-                .collect(),
-        }
+        let views = self.regions.iter().map(|r| r.view(now, &self.limits));
+        let mut regions: Vec<RegionView> = views.collect();
+        self.witness.conclude(&mut regions, now);
+        Snapshot::new(self.epoch, regions, Arc::clone(&self.catalog))
     }
 
-    fn resolved(
+    fn served(
         &mut self,
-        region: RegionIndex,
-        addresses: &[SocketAddr],
+        endpoint: Endpoint,
+        outcome: ServedOutcome,
         now: Instant,
     ) -> Vec<Transition> {
-        let Some(state) = self.regions.get_mut(region.0) else {
-            return Vec::new();
+        let limits = self.limits;
+        let miss = |state: &mut EndpointState, miss| {
+            state.monitor.served(0, 1, now, &limits);
+            state.monitor.miss(miss, now, &limits);
         };
-        if addresses.is_empty() {
-            return Vec::new();
-        }
-        addresses::answered(&mut state.endpoints, addresses, now);
-        Vec::new()
+        self.change(endpoint, |state| match outcome {
+            ServedOutcome::Answered(count) => state.monitor.served(count, 0, now, &limits),
+            ServedOutcome::Unreachable => miss(state, Miss::Certain),
+            ServedOutcome::Silent => miss(state, Miss::Silent),
+            ServedOutcome::Broke | ServedOutcome::Declined => {
+                state.monitor.served(0, 1, now, &limits);
+            }
+            ServedOutcome::NotHere => {}
+        })
     }
 
-    /// The last report of each service wins; an older one of the same service is ignored. Who fell silent is forgotten.
-    fn heard(&mut self, report: &Report, now: Instant) {
-        let Some(state) = self.regions.iter_mut().find(|r| r.name == report.region) else {
+    /// What live traffic teaches about one function in one region.
+    fn learn(
+        &mut self,
+        region: RegionIndex,
+        outcome: ServedOutcome,
+        target: Option<Target>,
+        now: Instant,
+    ) {
+        let seen = match outcome {
+            ServedOutcome::Broke | ServedOutcome::Declined => Seen::Fault,
+            ServedOutcome::NotHere => Seen::Absent,
+            ServedOutcome::Answered(_) | ServedOutcome::Unreachable | ServedOutcome::Silent => {
+                return;
+            }
+        };
+        let Some(row) = target.and_then(|target| self.row(target)) else {
             return;
         };
-        let fresh = |h: &Heard| freshness::believed(now.saturating_duration_since(h.view.at));
-        state.heard.retain(fresh);
-        let heard = Heard {
-            epoch: report.epoch,
-            seq: report.seq,
-            draining: report.draining,
-            view: HeardView {
-                at: now,
-                queued: report.queued,
-                running: report.running,
-            },
+        if let Some(state) = self.regions.get_mut(region.0) {
+            state.learn(row, seen, now);
+        }
+    }
+
+    /// The row of what a call asked for; a function that nobody reported gets one.
+    fn row(&mut self, target: Target) -> Option<Row> {
+        let known = self.catalog.find(target.function, target.version);
+        if known.is_some() || target.version.is_some() || self.learnt >= LEARNT {
+            return known;
+        }
+        self.learnt += 1;
+        Arc::make_mut(&mut self.catalog).learn(target.function)
+    }
+
+    /// A report changes its region's column, and the rows that sum up what changed.
+    fn heard(&mut self, report: &Report, now: Instant) {
+        let Some(index) = self.regions.iter().position(|r| r.name == report.region) else {
+            return;
         };
-        if let Some(known) = state.heard.iter_mut().find(|h| h.epoch == report.epoch) {
-            if known.seq < report.seq {
-                *known = heard;
+        let (catalog, sums) = (&mut self.catalog, &mut self.sums);
+        let mut split = Vec::new();
+        let state = &mut self.regions[index];
+        let changed = state
+            .hearing
+            .take(report, now, &mut state.column, |function, version| {
+                let known = catalog.version(function, version);
+                known.or_else(
+                    || match Arc::make_mut(catalog).add(function, version, sums) {
+                        Added::First(row) => Some(row),
+                        Added::Another { row, sum } => {
+                            sums.join(row, sum);
+                            Some(row)
+                        }
+                        Added::Second { row, first, sum } => {
+                            sums.join(first, sum);
+                            sums.join(row, sum);
+                            split.push(sum);
+                            Some(row)
+                        }
+                        Added::Full => None,
+                    },
+                )
+            });
+        state.reported(&changed);
+        state.notice_draining(now);
+        let mut stale: Vec<Row> = changed
+            .iter()
+            .filter_map(|row| self.sums.sum_of(*row))
+            .collect();
+        stale.sort_unstable();
+        stale.dedup();
+        for sum in stale {
+            self.regions[index].sum_up(sum, self.sums.parts(sum));
+        }
+        for sum in split {
+            for state in &mut self.regions {
+                state.sum_up(sum, self.sums.parts(sum));
             }
-        } else if state.heard.len() < SPEAKERS {
-            state.heard.push(heard);
         }
     }
 
     fn tick(&mut self, now: Instant) -> Vec<Transition> {
         let limits = self.limits;
-        for region in &mut self.regions {
+        let mut transitions = Vec::new();
+        for (index, region) in self.regions.iter_mut().enumerate() {
+            region.tick(now);
             addresses::prune(&mut region.endpoints, now);
+            for state in &mut region.endpoints {
+                let region = RegionIndex(index);
+                transitions.extend(state.change(region, |state| state.monitor.tick(now, &limits)));
+            }
         }
-        let endpoints: Vec<Endpoint> = self
-            .regions
-            .iter()
-            .enumerate()
-            .flat_map(|(index, region)| {
-                region.endpoints.iter().map(move |e| Endpoint {
-                    region: RegionIndex(index),
-                    address: e.address,
-                })
-            })
-            .collect();
-        endpoints
-            .into_iter()
-            .flat_map(|endpoint| self.change(endpoint, |state| state.monitor.tick(now, &limits)))
-            .collect()
+        transitions
     }
 
     /// Changes one endpoint, if it is still in the table, and reports a change of its health.
@@ -275,84 +304,13 @@ impl Table {
         endpoint: Endpoint,
         change: impl FnOnce(&mut EndpointState),
     ) -> Vec<Transition> {
-        let Some(state) = self.regions.get_mut(endpoint.region.0).and_then(|region| {
-            region
-                .endpoints
-                .iter_mut()
-                .find(|e| e.address == endpoint.address)
-        }) else {
-            return Vec::new();
-        };
-        let from = state.monitor.health();
-        change(state);
-        let to = state.monitor.health();
-        if from == to {
-            Vec::new()
-        } else {
-            vec![Transition { endpoint, from, to }]
-        }
-    }
-}
-
-// === impl RegionState ===
-
-impl RegionState {
-    fn order(&mut self, order: Order) {
-        match order {
-            Order::Weight(weight) => self.ordered = Some(weight),
-            Order::Drain => self.drained = true,
-            Order::Undrain => self.drained = false,
-        }
-    }
-
-    fn view(&self, now: Instant, limits: &Limits) -> RegionView {
-        let endpoints: Vec<EndpointView> = self
-            .endpoints
-            .iter()
-            .map(|e| EndpointView {
-                address: e.address,
-                health: e.monitor.health(),
-                rtt: e.latency.value(),
-                tally: Arc::clone(&e.tally),
-                dropped: e.dropped.is_some(),
-            })
-            .collect();
-        let health = endpoints
-            .iter()
-            .map(|e| e.health)
-            .max()
-            .unwrap_or(Health::Down);
-        let best = self
-            .endpoints
-            .iter()
-            .filter(|e| e.monitor.health() == health);
-        let ramp = best
-            .clone()
-            .map(|e| e.monitor.weight(now, limits))
-            .fold(limits.ramp_floor, f64::max);
-        RegionView {
-            name: self.name.clone(),
-            tag: self.name.tag(),
-            health,
-            draining: self.drained || self.draining(now),
-            weight: self.ordered.unwrap_or(self.weight),
-            ramp,
-            rtt: best.filter_map(|e| e.latency.value()).min(),
-            endpoints,
-            heard: self.heard.iter().map(|h| h.view).reduce(HeardView::with),
-        }
-    }
-}
-
-impl RegionState {
-    /// A region drains when all of its services say so. One that goes is its own `/health`'s business.
-    fn draining(&self, now: Instant) -> bool {
-        let mut fresh = self
-            .heard
-            .iter()
-            .filter(|h| freshness::believed(now.saturating_duration_since(h.view.at)))
-            .peekable();
-        fresh.peek().is_some() && fresh.all(|h| h.draining)
+        let region = self.regions.get_mut(endpoint.region.0);
+        let state = region.and_then(|region| {
+            let mut all = region.endpoints.iter_mut();
+            all.find(|e| e.address == endpoint.address)
+        });
+        let transition = state.and_then(|state| state.change(endpoint.region, change));
+        transition.into_iter().collect()
     }
 }
 

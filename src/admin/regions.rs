@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use frontdoor_protocol::verdict::Canary;
 use serde::Serialize;
 
 use crate::table::{EndpointView, RegionView, Snapshot};
@@ -21,6 +22,13 @@ struct Region {
     name: String,
     health: &'static str,
     draining: bool,
+    /// What is wrong, by name.
+    fault: &'static str,
+    /// What calls of our own through its queue showed.
+    canary: Option<&'static str>,
+    /// Its queue or workers do not work: it gets calls only when nothing better is left.
+    sick: bool,
+    others: Others,
     weight: f64,
     ramp: f64,
     rtt_ms: Option<f64>,
@@ -28,6 +36,13 @@ struct Region {
     served: u64,
     endpoints: Vec<Endpoint>,
     report: Option<Report>,
+}
+
+/// How many other edges see it so.
+#[derive(Debug, Serialize)]
+struct Others {
+    well: usize,
+    unwell: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +76,13 @@ fn region(view: &RegionView, now: Instant) -> Region {
         name: view.name.to_string(),
         health: view.health.as_str(),
         draining: view.draining,
+        fault: view.condition.fault.as_str(),
+        canary: view.condition.canary.map(Canary::as_str),
+        sick: view.condition.sick,
+        others: Others {
+            well: view.condition.others.0,
+            unwell: view.condition.others.1,
+        },
         weight: view.weight,
         ramp: view.ramp,
         rtt_ms: view.rtt.map(millis),

@@ -6,14 +6,15 @@ use prometheus::{
     Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::{counters, gauge, per_region};
+use super::{counters, from_the_start, gauge, per_region};
 use crate::region::{Health, RegionIndex};
-use crate::table::{ProbeOutcome, Snapshot};
+use crate::table::{Fault, ProbeOutcome, Snapshot};
 
 /// Families about the edge's picture of the world.
 #[derive(Debug)]
 pub struct BackgroundMetrics {
     health: Vec<IntGauge>,
+    faults: Vec<[IntGauge; Fault::ALL.len()]>,
     rtt: Vec<Gauge>,
     probes: Vec<[IntCounter; 3]>,
     resolves: Vec<[IntCounter; 2]>,
@@ -47,6 +48,14 @@ impl BackgroundMetrics {
             &["region"],
         )?;
         registry.register(Box::new(rtt.clone()))?;
+        let faults = IntGaugeVec::new(
+            Opts::new(
+                "region_fault",
+                "1 for what is wrong with a region, by name; `none` if nothing is.",
+            ),
+            &["region", "fault"],
+        )?;
+        registry.register(Box::new(faults.clone()))?;
         let probes = counter(
             "probes_total",
             "Active checks, by what they showed.",
@@ -62,8 +71,21 @@ impl BackgroundMetrics {
             "Times the configuration was read again, by what came of it.",
             &["outcome"],
         )?;
+        let transitions = counter(
+            "transitions_total",
+            "Changes of an endpoint's health.",
+            &["region", "to"],
+        )?;
+        for region in regions {
+            for to in Health::ALL {
+                let _ = transitions.with_label_values(&[region.as_str(), to.as_str()]);
+            }
+        }
         Ok(Self {
             health: per_region(regions, |r| health.with_label_values(&[r])),
+            faults: per_region(regions, |r| {
+                Fault::ALL.map(|f| faults.with_label_values(&[r, f.as_str()]))
+            }),
             rtt: per_region(regions, |r| rtt.with_label_values(&[r])),
             probes: per_region(regions, |r| {
                 ["good", "bad", "silent"].map(|o| probes.with_label_values(&[r, o]))
@@ -72,16 +94,15 @@ impl BackgroundMetrics {
                 ["good", "failed"].map(|o| resolves.with_label_values(&[r, o]))
             }),
             reloads: ["applied", "refused"].map(|o| reloads.with_label_values(&[o])),
-            transitions: counter(
-                "transitions_total",
-                "Changes of an endpoint's health.",
-                &["region", "to"],
-            )?,
-            reports: counter(
-                "reports_total",
-                "Messages heard over chatter, by what became of them.",
-                &["outcome"],
-            )?,
+            transitions,
+            reports: from_the_start(
+                counter(
+                    "reports_total",
+                    "Messages heard over chatter, by what became of them.",
+                    &["outcome"],
+                )?,
+                ["taken", "malformed", "impostor"].map(|outcome| [outcome]),
+            ),
             epoch: gauge("snapshot_epoch", "Number of the newest snapshot.")?,
             nats_connected: gauge("nats_connected", "1 while NATS is connected.")?,
         })
@@ -134,6 +155,11 @@ impl BackgroundMetrics {
                 view.health as i64
             });
             rtt.set(view.rtt.as_ref().map_or(f64::NAN, Duration::as_secs_f64));
+        }
+        for (view, gauges) in snapshot.regions.iter().zip(&self.faults) {
+            for (fault, gauge) in Fault::ALL.into_iter().zip(gauges) {
+                gauge.set(i64::from(fault == view.condition.fault));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use super::{counters, gauge, per_region};
+use super::{counters, from_the_start, gauge, per_region};
 use crate::region::RegionIndex;
 use crate::route::{Failure, Why};
 
@@ -113,21 +113,30 @@ impl RequestMetrics {
                 Outcome::ALL.map(|outcome| ended.with_label_values(&[region, outcome.as_str()]))
             }),
             first_byte: per_region(regions, |region| first_byte.with_label_values(&[region])),
-            moves: counter(
-                "moves_total",
-                "Attempts that went on in another region, by the failure before.",
-                &["failure"],
-            )?,
-            stops: counter(
-                "stops_total",
-                "Failed attempts that did not go on elsewhere, by the reason.",
-                &["reason"],
-            )?,
-            handshakes_failed: counter(
-                "handshakes_failed_total",
-                "Connections that never got to HTTP.",
-                &["stage"],
-            )?,
+            moves: from_the_start(
+                counter(
+                    "moves_total",
+                    "Attempts that went on in another region, by the failure before.",
+                    &["failure"],
+                )?,
+                Failure::ALL.map(|failure| [failure.as_str()]),
+            ),
+            stops: from_the_start(
+                counter(
+                    "stops_total",
+                    "Failed attempts that did not go on elsewhere, by the reason.",
+                    &["reason"],
+                )?,
+                Why::ALL.map(|why| [why.as_str()]),
+            ),
+            handshakes_failed: from_the_start(
+                counter(
+                    "handshakes_failed_total",
+                    "Connections that never got to HTTP.",
+                    &["stage"],
+                )?,
+                ["tls", "preface", "limit"].map(|stage| [stage]),
+            ),
             connections: gauge("connections", "Client connections that are open.")?,
             in_flight: gauge("in_flight", "Calls that are under way.")?,
             news_lost,

@@ -109,6 +109,14 @@ impl Next {
 // === impl Failure ===
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Unreachable,
+        Self::Refused,
+        Self::NotStarted,
+        Self::Lost,
+    ];
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -124,6 +132,17 @@ impl Failure {
 // === impl Why ===
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::MayHaveRun,
+        Self::AnswerBegun,
+        Self::BodyGone,
+        Self::NoTime,
+        Self::MovesUsed,
+        Self::BudgetUsed,
+        Self::NoRegion,
+    ];
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

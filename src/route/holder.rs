@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use frontdoor_protocol::names::RegionTag;
 
-use super::rank::Draw;
-use super::{Decision, NoRegion, Reason, Tried, address};
+use super::draw::Draw;
+use super::world::address;
+use super::{Decision, NoRegion, Reason, Tried};
 use crate::region::RegionIndex;
 use crate::table::{RegionView, Snapshot};
 
@@ -78,18 +79,20 @@ mod tests {
                 dropped: false,
             }],
             heard: None,
+            facts: Arc::default(),
+            trust: None,
+            key: u64::from(octet),
+            condition: crate::table::Condition::default(),
         }
     }
 
     fn world() -> Snapshot {
-        Snapshot {
-            epoch: 7,
-            regions: vec![
-                view("us-east", Health::Suspect, false),
-                view("eu-west-1", Health::Up, false),
-                view("ap", Health::Down, true),
-            ],
-        }
+        let regions = vec![
+            view("us-east", Health::Suspect, false),
+            view("eu-west-1", Health::Up, false),
+            view("ap", Health::Down, true),
+        ];
+        Snapshot::new(7, regions, Arc::default())
     }
 
     fn check(tag: Option<&str>, tried: &[usize]) -> Option<usize> {

@@ -1,12 +1,13 @@
-//! The order of regions: tiers by health, predicted time to first byte within a tier, and seeded draws.
+//! What one region is worth to one call: its tier, its presence, and the predicted time to first byte.
 //!
-//! Pure. Used by `decide` only.
+//! Pure arithmetic over a [`Site`] and what is known of the function there. Used by `choose` and `explain`.
 
 use std::time::Duration;
 
 use super::Policy;
-use crate::region::{Health, RegionIndex};
-use crate::table::RegionView;
+use super::world::{Known, Site};
+use crate::region::Health;
+use crate::table::Lesson;
 
 /// Best first: a worse tier is used only when the better ones are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,92 +17,132 @@ pub(super) enum Tier {
     LastResort,
 }
 
-/// A seed, from which every random choice of one decision comes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Draw(u64);
+/// Whether a region has the function, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    /// Nobody told, or too long ago: it is assumed to be there.
+    Unknown,
+    Absent,
+}
 
-/// The tier of a region, or none if it must not be used: a draining region is never chosen, whatever else is down.
-pub(super) fn tier(view: &RegionView) -> Option<Tier> {
-    if view.draining || view.endpoints.is_empty() || view.weight <= 0.0 {
+/// Predicted time to first byte beyond the work itself, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Parts {
+    /// One round trip.
+    pub rtt: f64,
+    /// Until a slot is free.
+    pub wait: f64,
+    /// Until there is a worker at all.
+    pub cold: f64,
+}
+
+/// Below this a report is too old to take a region away (ten seconds: e⁻¹).
+const BELIEVED: f64 = 0.367;
+/// What is assumed of the share of free slots when nothing is known any more.
+const PRIOR_FREE: f64 = 0.3;
+/// The share of its calls that a function gets in a region where it just failed.
+const TRIAL_SHARE: f64 = 0.1;
+
+/// The tier of a region for a function, or none if it must not be used: a draining region is never chosen, whatever
+/// else is down.
+pub(super) fn tier(site: &Site, known: &Known) -> Option<Tier> {
+    if site.draining || site.empty || site.weight <= 0.0 {
         return None;
     }
-    Some(match view.health {
-        Health::Up | Health::Ramp => Tier::Well,
-        Health::Suspect => Tier::Suspect,
-        Health::Down => Tier::LastResort,
+    Some(match (site.health, known.lesson()) {
+        (Health::Down, _) => Tier::LastResort,
+        (Health::Suspect, _) | (_, Lesson::Broken) => Tier::Suspect,
+        // It answers, and calls do not get through it.
+        (Health::Up | Health::Ramp, _) if site.sick => Tier::Suspect,
+        (Health::Up | Health::Ramp, _) => Tier::Well,
     })
 }
 
-/// Predicted time to first byte beyond the work itself. One round trip, so far; waiting and cold start join it when
-/// reports carry them.
-pub(super) fn predicted(view: &RegionView, policy: &Policy) -> Duration {
-    view.rtt.unwrap_or(policy.unmeasured)
+/// Whether the function is there.
+pub(super) fn presence(site: &Site, known: &Known) -> Presence {
+    if known.lesson() == Lesson::Absent {
+        return Presence::Absent;
+    }
+    match (site.trust, known) {
+        (None, _) | (_, Known::Nothing) => Presence::Unknown,
+        (Some(_), Known::Fact(fact, _)) if fact.deployed() => Presence::Here,
+        (Some(trust), _) if trust >= BELIEVED => Presence::Absent,
+        (Some(_), _) => Presence::Unknown,
+    }
+}
+
+/// The share of its calls that a region takes while it, or the function in it, has to prove itself.
+pub(super) fn share(site: &Site, known: &Known) -> f64 {
+    match known.lesson() {
+        Lesson::Trial => site.ramp.min(TRIAL_SHARE),
+        Lesson::None | Lesson::Broken | Lesson::Absent => site.ramp,
+    }
+}
+
+/// Predicted time to first byte.
+pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
+    let mut parts = Parts {
+        rtt: site.rtt,
+        ..Parts::default()
+    };
+    let (Some(trust), Known::Fact(fact, _)) = (site.trust, known) else {
+        return parts;
+    };
+    if !fact.deployed() {
+        return parts;
+    }
+    if fact.slots == 0 {
+        parts.cold = policy.cold.as_secs_f64() * 1000.0 * trust;
+        return parts;
+    }
+    let service = match fact.service_ms {
+        0 => policy.service.as_secs_f64() * 1000.0,
+        known => f64::from(known),
+    };
+    // Calls that must end before this one begins; each slot ends one per service time.
+    let ahead = trust.mul_add(f64::from(fact.queued), 1.0) - free(trust, known);
+    parts.wait = ahead.max(0.0) * service / f64::from(fact.slots);
+    parts
+}
+
+/// What a region can take, for sharing among peers: operator's weight by free slots.
+pub(super) fn capacity(site: &Site, known: &Known) -> f64 {
+    match (site.trust, known) {
+        (Some(trust), Known::Fact(fact, _)) if fact.slots > 0 => {
+            site.weight * free(trust, known).max(0.25)
+        }
+        _ => site.weight,
+    }
 }
 
 /// Up to this prediction a region is a peer of the best one.
-pub(super) fn peer_bound(best: Duration, policy: &Policy) -> Duration {
-    best + policy.peer_margin.max(best.mul_f64(policy.peer_ratio))
+pub(super) fn peer_bound(best: f64, policy: &Policy) -> f64 {
+    best + (policy.peer_margin.as_secs_f64() * 1000.0).max(best * policy.peer_ratio)
 }
 
-// === impl Draw ===
-
-impl Draw {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number in (0, 1), the same for the same seed, item and salt.
-    pub(super) fn unit(self, item: usize, salt: u64) -> f64 {
-        let bits = mix(self.0
-            ^ mix((item as u64)
-                .wrapping_add(salt << 32)
-                .wrapping_add(0x9e37_79b9_7f4a_7c15)));
-        // 53 bits fit an f64 exactly; the half keeps 0 out, which has no logarithm.
-        #[allow(clippy::cast_precision_loss)]
-        let unit = ((bits >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0;
-        unit
-    }
-
-    /// A number below `count` (0 if `count` is 0).
-    pub(super) fn below(self, count: usize, salt: usize) -> usize {
-        let bits = mix(self
-            .0
-            .wrapping_add(salt as u64)
-            .wrapping_mul(0x2545_f491_4f6c_dd1d));
-        usize::try_from((u128::from(bits) * count as u128) >> 64).unwrap_or_default()
-    }
-
-    /// Draws two by weight and returns the one with the lower prediction.
-    ///
-    /// Weighted choice in one pass: the greatest `ln(u) / w` wins (Efraimidis and Spirakis, 2006).
-    pub(super) fn two<'a>(
-        self,
-        peers: impl Iterator<Item = (RegionIndex, &'a RegionView)>,
-        policy: &Policy,
-    ) -> Option<(RegionIndex, &'a RegionView)> {
-        let mut drawn: [Option<(f64, RegionIndex, &'a RegionView)>; 2] = [None, None];
-        for (region, view) in peers {
-            for (salt, slot) in (1..).zip(&mut drawn) {
-                let key = self.unit(region.0, salt).ln() / view.weight;
-                if slot.is_none_or(|(best, _, _)| key > best) {
-                    *slot = Some((key, region, view));
-                }
-            }
-        }
-        let [Some((_, r1, v1)), Some((_, r2, v2))] = drawn else {
-            return None;
-        };
-        Some(if predicted(v2, policy) < predicted(v1, policy) {
-            (r2, v2)
-        } else {
-            (r1, v1)
-        })
-    }
+/// When it is worth asking again after so long a wait.
+pub(super) fn retry_after(wait_ms: f64) -> Duration {
+    Duration::from_secs_f64((wait_ms / 1000.0).ceil().clamp(1.0, 60.0))
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
-const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// Slots that are free by now: as reported, the less so the older the report, minus what this edge has there more than
+/// it had then.
+fn free(trust: f64, known: &Known) -> f64 {
+    let Known::Fact(fact, in_flight) = known else {
+        return 0.0;
+    };
+    let usual = PRIOR_FREE * f64::from(fact.slots);
+    let reported = trust.mul_add(f64::from(fact.free) - usual, usual);
+    reported - (f64::from(*in_flight) - f64::from(fact.base))
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.rtt + self.wait + self.cold
+    }
 }

@@ -1,15 +1,18 @@
 //! Where calls go, by tables of regions.
 
+mod functions;
 mod laws;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::table::EndpointView;
+use crate::region::Health;
+use crate::table::{EndpointView, RegionView};
 
 fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
     let name: frontdoor_protocol::names::RegionName = name.parse().expect("valid");
+    let name_key = name.key();
     let rtt = (rtt_ms > 0).then(|| Duration::from_millis(rtt_ms));
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     RegionView {
@@ -28,11 +31,22 @@ fn region(name: &str, health: Health, rtt_ms: u64) -> RegionView {
             dropped: false,
         }],
         heard: None,
+        facts: Arc::default(),
+        trust: None,
+        key: name_key,
+        condition: crate::table::Condition::default(),
     }
 }
 
 fn world(regions: Vec<RegionView>) -> Snapshot {
-    Snapshot { epoch: 7, regions }
+    Snapshot::new(7, regions, Arc::default())
+}
+
+/// The refusal when nothing at all can be said.
+fn nowhere() -> NoRegion {
+    NoRegion {
+        retry_after: Policy::default().retry_after,
+    }
 }
 
 /// How 1,000 decisions are spread, by region, with the reason of the last one for each.
@@ -107,7 +121,7 @@ fn a_draining_region_is_never_chosen() {
             &Ask::default(),
             1
         ),
-        Err(NO_REGION)
+        Err(nowhere())
     );
 }
 
@@ -159,7 +173,9 @@ fn what_was_tried_is_not_tried_again() {
     }
     assert_eq!(
         decide(&snapshot, &Policy::default(), &ask, 1),
-        Err(NO_REGION)
+        Err(NoRegion {
+            retry_after: Duration::from_secs(1)
+        })
     );
 }
 
@@ -167,12 +183,12 @@ fn what_was_tried_is_not_tried_again() {
 fn nothing_to_choose_from_is_said() {
     assert_eq!(
         decide(&world(vec![]), &Policy::default(), &Ask::default(), 1),
-        Err(NO_REGION)
+        Err(nowhere())
     );
     let mut empty = region("a", Health::Down, 0);
     empty.endpoints.clear();
     assert_eq!(
         decide(&world(vec![empty]), &Policy::default(), &Ask::default(), 1),
-        Err(NO_REGION)
+        Err(nowhere())
     );
 }

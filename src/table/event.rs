@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use frontdoor_protocol::report::Report;
 use frontdoor_protocol::target::Target;
+use frontdoor_protocol::verdict::{Canary, Verdict};
 
 use super::Limits;
 use crate::region::{Endpoint, Health, RegionIndex};
@@ -51,6 +52,17 @@ pub enum Event {
         /// The weights.
         weights: Vec<f64>,
     },
+    /// Another edge's verdict, heard over chatter.
+    Verdict(Verdict),
+    /// What became of a call of our own through a region's queue and a worker.
+    Canary {
+        /// Which region.
+        region: RegionIndex,
+        /// What became of it.
+        outcome: Canary,
+    },
+    /// Whether the link to chatter works.
+    Bus(bool),
     /// Time passed: ramps grow, news gets old.
     Tick,
 }

@@ -9,11 +9,12 @@
 //!
 //! Silence alone is not death: a miss by time-out makes an endpoint suspect, but only a full second without
 //! any answer makes it down, so that a path that became slow is used as what it is. A refused or reset connection needs
-//! no such wait. The hold-down doubles with each relapse.
+//! no such wait. The hold-down doubles with each relapse; a planned restart, after its region said that it drains, is none.
 
 use std::time::{Duration, Instant};
 
 use super::Limits;
+use super::window::Window;
 use crate::region::Health;
 
 /// How an endpoint failed to answer.
@@ -37,19 +38,17 @@ pub(super) struct Monitor {
     silent_since: Option<Instant>,
     since: Instant,
     relapses: u32,
+    /// When its region last said that it is leaving.
+    leaving: Option<Instant>,
+    /// It is down by plan, which is no relapse and needs no patience.
+    planned: bool,
     window: Window,
-}
-
-/// Live traffic of the last ten seconds, in one-second buckets.
-#[derive(Debug, Clone)]
-struct Window {
-    buckets: [(u32, u32); 10],
-    start: Instant,
-    newest: u64,
 }
 
 /// A stable minute forgives one relapse.
 const FORGIVE: Duration = Duration::from_secs(60);
+/// A region that said it leaves, and is gone within this time, is restarted by plan.
+const PLANNED: Duration = Duration::from_secs(60);
 
 // === impl Monitor ===
 
@@ -64,11 +63,9 @@ impl Monitor {
             silent_since: None,
             since: now,
             relapses: 0,
-            window: Window {
-                buckets: [(0, 0); 10],
-                start: now,
-                newest: 0,
-            },
+            leaving: None,
+            planned: false,
+            window: Window::new(now),
         }
     }
 
@@ -108,6 +105,11 @@ impl Monitor {
         }
         self.silent_since.get_or_insert(now);
         self.tick(now, limits);
+    }
+
+    /// Its region says that it is leaving: what goes away soon after that does so by plan.
+    pub(super) const fn leaves(&mut self, now: Instant) {
+        self.leaving = Some(now);
     }
 
     /// What live traffic saw.
@@ -161,7 +163,10 @@ impl Monitor {
     }
 
     fn go_down(&mut self, now: Instant) {
-        if self.known {
+        self.planned = self
+            .leaving
+            .is_some_and(|at| now.saturating_duration_since(at) <= PLANNED);
+        if self.known && !self.planned {
             self.relapses = self.relapses.saturating_add(1);
         }
         self.window.clear();
@@ -169,6 +174,9 @@ impl Monitor {
     }
 
     fn hold_down(&self, limits: &Limits) -> Duration {
+        if self.planned {
+            return Duration::ZERO;
+        }
         let doublings = self.relapses.saturating_sub(1).min(16);
         limits
             .hold_down
@@ -179,48 +187,6 @@ impl Monitor {
     fn become_health(&mut self, health: Health, now: Instant) {
         self.health = health;
         self.since = now;
-    }
-}
-
-// === impl Window ===
-
-impl Window {
-    fn add(&mut self, good: u32, bad: u32, now: Instant) {
-        self.advance(now);
-        let length = self.buckets.len() as u64;
-        let index = usize::try_from(self.newest % length).unwrap_or_default();
-        let bucket = &mut self.buckets[index];
-        bucket.0 = bucket.0.saturating_add(good);
-        bucket.1 = bucket.1.saturating_add(bad);
-    }
-
-    /// Share of bad in the window; 0 below `min` samples.
-    fn bad_ratio(&mut self, now: Instant, min: u32) -> f64 {
-        self.advance(now);
-        let (good, bad) = self.buckets.iter().fold((0u64, 0u64), |sum, b| {
-            (sum.0 + u64::from(b.0), sum.1 + u64::from(b.1))
-        });
-        let total = good + bad;
-        if total < u64::from(min) || total == 0 {
-            return 0.0;
-        }
-        // Counts of ten seconds are far below 2^52, so the conversion is exact.
-        #[allow(clippy::cast_precision_loss)]
-        let ratio = bad as f64 / total as f64;
-        ratio
-    }
-
-    fn advance(&mut self, now: Instant) {
-        let second = now.saturating_duration_since(self.start).as_secs();
-        let length = self.buckets.len() as u64;
-        for passed in (self.newest + 1)..=second.min(self.newest + length) {
-            self.buckets[usize::try_from(passed % length).unwrap_or_default()] = (0, 0);
-        }
-        self.newest = self.newest.max(second);
-    }
-
-    fn clear(&mut self) {
-        self.buckets = [(0, 0); 10];
     }
 }
 

@@ -8,9 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use frontdoor_protocol::names::{RegionName, RegionTag};
+use frontdoor_protocol::names::{FunctionId, RegionName, RegionTag, VersionId};
 
+use super::Condition;
+use super::catalog::Catalog;
+use super::facts::Column;
 use crate::region::{Flight, Health, RegionIndex, Row, Tally};
+
+/// What to assume of a region whose round-trip time was never measured: worse than any that was.
+pub const UNMEASURED: Duration = Duration::from_millis(500);
 
 /// The world as the table saw it at one moment.
 #[derive(Debug, Default)]
@@ -19,6 +25,10 @@ pub struct Snapshot {
     pub epoch: u64,
     /// All configured regions, in the order of the configuration.
     pub regions: Vec<RegionView>,
+    /// The same by round-trip time, nearest first: a decision reads no further than it must.
+    pub order: Vec<RegionIndex>,
+    /// Which row of a region's facts is which function's.
+    pub catalog: Arc<Catalog>,
 }
 
 /// One region.
@@ -42,6 +52,14 @@ pub struct RegionView {
     pub endpoints: Vec<EndpointView>,
     /// When a report of it was last heard, and what it said of its load.
     pub heard: Option<HeardView>,
+    /// What is known of each function there.
+    pub facts: Arc<Column>,
+    /// How much the facts still count, from 1 down to 0 with their age; none if it never told what is deployed.
+    pub trust: Option<f64>,
+    /// A number of its name alone, the same at every edge.
+    pub key: u64,
+    /// What is known beside: what is wrong, what others say, whether its queue and workers work.
+    pub condition: Condition,
 }
 
 /// One address of a region.
@@ -88,12 +106,43 @@ pub fn place() -> (SnapshotWriter, SnapshotReader) {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Counts a call on its way to an endpoint and, if the table knows it, as one of its function.
+    /// A view of these regions.
     #[must_use]
-    pub fn depart(&self, region: RegionIndex, address: SocketAddr, _row: Option<Row>) -> Flight {
-        let endpoints = self.regions.get(region.0).map(|view| &view.endpoints);
-        let endpoint = endpoints.and_then(|all| all.iter().find(|e| e.address == address));
-        Flight::begin(endpoint.map(|e| Arc::clone(&e.tally)).unwrap_or_default())
+    pub fn new(epoch: u64, regions: Vec<RegionView>, catalog: Arc<Catalog>) -> Self {
+        let mut order: Vec<RegionIndex> = (0..regions.len()).map(RegionIndex).collect();
+        order.sort_by_key(|region| (regions[region.0].distance(), region.0));
+        Self {
+            epoch,
+            regions,
+            order,
+            catalog,
+        }
+    }
+
+    /// The row of what a call asks for, if anything is known of it.
+    #[must_use]
+    pub fn row(&self, function: FunctionId, version: Option<VersionId>) -> Option<Row> {
+        self.catalog.find(function, version)
+    }
+
+    /// Counts a call on its way to an endpoint and, if anything is known of it, as one of its function.
+    #[must_use]
+    pub fn depart(&self, region: RegionIndex, address: SocketAddr, row: Option<Row>) -> Flight {
+        let view = self.regions.get(region.0);
+        let endpoint = view.and_then(|view| view.endpoints.iter().find(|e| e.address == address));
+        let live = view.and_then(|view| view.facts.live(row?));
+        let tally = endpoint.map(|e| Arc::clone(&e.tally)).unwrap_or_default();
+        Flight::begin(tally, live)
+    }
+}
+
+// === impl RegionView ===
+
+impl RegionView {
+    /// Its round-trip time, or what to assume of it.
+    #[must_use]
+    pub fn distance(&self) -> Duration {
+        self.rtt.unwrap_or(UNMEASURED)
     }
 }
 

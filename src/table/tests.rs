@@ -1,6 +1,11 @@
 //! The table as a whole: addresses come and go, news arrives late and out of order.
 
+mod functions;
+
+use std::net::SocketAddr;
+
 use super::*;
+use crate::region::Health;
 
 fn table() -> Table {
     let names = ["us-east", "eu-west"].map(|name| (name.parse().expect("valid"), 1.0));

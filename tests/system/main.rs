@@ -9,6 +9,7 @@ mod stack;
 mod statuses;
 mod stop;
 mod streams;
+mod watching;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@
 //! * `purity`: decisions name no runtime, socket, clock, log, metric or source of randomness.
 //! * `text`: length and headers of files, no skipped tests, nothing of one machine.
 //! * `configs`: every shipped configuration loads, and has every key there is.
+//! * `operations`: metrics, alerts, runbooks and dashboards agree.
 //! * `commands`: what the documents tell people to type exists.
 //!
 //! `unwrap()`, missing documentation and the like are left to clippy and rustc, which know better.
@@ -15,6 +16,7 @@ mod code;
 mod commands;
 mod configs;
 mod crates;
+mod operations;
 mod order;
 mod purity;
 mod text;

@@ -93,7 +93,7 @@ impl Figures {
         let failed = || seen.calls.iter().filter(|c| !c.answered());
         let doubtful =
             |c: &Call| c.status == 0 || IN_DOUBT.iter().any(|kind| c.problem.ends_with(kind));
-        let broken = seen.drill.traffic() != Traffic::Stays;
+        let broken = seen.drill.traffic() == Traffic::Leaves;
         let touched = |c: &&Call| !c.answered() || moved(c) || c.region == seen.region;
         let last = seen
             .calls

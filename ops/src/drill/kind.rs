@@ -172,6 +172,8 @@ impl Drill {
         let fault = match (self, short) {
             (Self::Flap, false) => s(60),
             (Self::Flap, true) => s(12),
+            // Longer than the answers before it live.
+            (Self::DnsStale, true) => s(8),
             (_, false) => s(15),
             (_, true) => s(4),
         };

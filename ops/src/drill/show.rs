@@ -117,7 +117,11 @@ fn row(drill: Drill, runs: &[&Outcome]) -> Vec<String> {
         .filter_map(|f| f.misrouted_share)
         .max_by(f64::total_cmp);
     let misrouted = worst.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    let replayed = figures().filter_map(|f| f.replayed).sum::<f64>();
+    let moves: Vec<f64> = figures().filter_map(|f| f.replayed).collect();
+    let replayed = match moves.as_slice() {
+        [] => "–".to_owned(),
+        moves => format!("{:.0}", moves.iter().sum::<f64>()),
+    };
     vec![
         drill.to_string(),
         runs.len().to_string(),
@@ -129,7 +133,7 @@ fn row(drill: Drill, runs: &[&Outcome]) -> Vec<String> {
         sum(&|f| Some(f.failed_not_started)),
         sum(&|f| Some(f.failed_in_doubt)),
         sum(&|f| Some(f.failed_started)),
-        format!("{replayed:.0}"),
+        replayed,
         sum(&|f| f.twice),
         format!("{misrouted} / {}", time(&|f| f.return_ms)),
     ]

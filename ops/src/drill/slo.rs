@@ -30,7 +30,7 @@ pub(super) struct Bars {
     reroute_ms: Option<f64>,
     failed_not_started: Option<usize>,
     twice: Option<usize>,
-    /// Calls lost with the region: so many seconds' worth of traffic.
+    /// Calls lost with the region: so many seconds' worth of traffic, beyond what is under way all the time.
     lost_s: Option<f64>,
     misrouted_share: Option<f64>,
     return_ms: Option<f64>,
@@ -103,9 +103,16 @@ impl Bars {
         count("ran twice", found.twice.unwrap_or_default(), self.twice);
         let lost = found.failed_in_doubt + found.failed_started;
         if let Some(seconds) = self.lost_s {
+            // What is under way in calm weather is with a region as well when it is lost; where nothing may be lost,
+            // that makes no difference.
+            let under_way = if seconds > 0.0 {
+                found.calm_p99_ms / 1000.0
+            } else {
+                0.0
+            };
             // Rounding down a small positive number is what is meant.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let bar = (f64::from(rate) * seconds) as usize;
+            let bar = (f64::from(rate) * (seconds + under_way)) as usize;
             count("lost with the region", lost, Some(bar));
         }
         if let (Some(share), Some(bar)) = (found.misrouted_share, self.misrouted_share)

@@ -3,6 +3,7 @@
 //! Its shape is a promise to those readers: fields are only ever added.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use frontdoor_protocol::names::RegionName;
@@ -60,6 +61,32 @@ pub(super) fn endpoints(
         "wan": {"admin": format!("http://{}", plan.wan_admin()), "pid": pid(&PartId::Wan)},
         "regions": regions,
     })
+}
+
+/// `prometheus.yml`: where Prometheus finds every part of this stack.
+pub(super) fn prometheus(plan: &Plan, edge: &EdgeAddresses) -> String {
+    let mut text = format!(
+        "# prometheus --config.file=prometheus.yml watches this stack. The alerts are ops/alerts/*.yml of the repository:\n\
+         # name them as rule_files.\n\
+         global:\n  scrape_interval: 5s\n  evaluation_interval: 5s\n\
+         scrape_configs:\n  - job_name: frontdoor-edge\n    static_configs:\n      - targets: [\"{}\"]\n",
+        edge.admin
+    );
+    for job in ["invocation", "worker"] {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "  - job_name: frontdoor-{job}\n    static_configs:\n");
+        for (name, at) in plan.each() {
+            let admin = match job {
+                "worker" => at.worker_admin,
+                _ => at.invocation_admin,
+            };
+            let _ = write!(
+                text,
+                "      - targets: [\"{admin}\"]\n        labels: {{ region: \"{name}\" }}\n"
+            );
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -333,6 +333,8 @@ impl Stack for Local {
             );
             self.folder()
                 .write_secret(folder::ENDPOINTS, &serde_json::to_string_pretty(&content)?)?;
+            let watched = endpoints::prometheus(&self.plan, edge);
+            self.folder().write("prometheus.yml", &watched)?;
         }
         Ok(())
     }

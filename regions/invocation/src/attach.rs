@@ -8,6 +8,7 @@ pub(crate) mod body;
 pub(crate) mod desk;
 mod download;
 mod relay;
+mod shelf;
 mod upload;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use body::Body;
 use desk::Desk;
 pub(crate) use download::Rest;
 pub(crate) use relay::{HeadFault, Relay, read_head};
+pub(crate) use shelf::Shelf;
 
 /// Answers a worker's attach request.
 pub(crate) async fn serve(

@@ -11,7 +11,7 @@ use std::path::Path;
 use frontdoor_protocol::config::{ConfigError, parse};
 
 pub use settings::{
-    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Scope, Settings, Stop, Workers,
+    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Workers,
 };
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.

@@ -3,16 +3,20 @@
 //! Callers and workers share one port. Answers that are not calls are made here; a call is `front/invoke.rs`, start to
 //! end. The port itself, connections and protocols are `front/listener.rs`.
 
+mod api;
+mod hold;
 mod intake;
 mod invoke;
 mod item;
 mod listener;
 mod wait;
+mod wrap;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
+use frontdoor_protocol::errand::{self, Asked, Errand};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
 use http::header::{HOST, HeaderValue};
@@ -29,6 +33,7 @@ use crate::phase::Phases;
 use crate::respond::{self, Refusal};
 use crate::workers::Workers;
 
+pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
 
 /// Where health checks go; a path of that name under a function's host is the function's.
@@ -44,6 +49,7 @@ pub(crate) struct Front {
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) held: Held,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) metrics: Arc<Metrics>,
@@ -60,7 +66,11 @@ pub(crate) struct Peer {
 
 impl Front {
     /// Answers one request.
-    pub(crate) async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let host = authority(&request);
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
@@ -70,14 +80,22 @@ impl Front {
             return response;
         }
         let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
-        let target = target::read(
-            host,
+        let errand = errand::read(
+            &Asked {
+                method: request.method(),
+                authority: host,
+                path,
+                function: header(headers::FUNCTION_ID),
+                version: header(headers::FUNCTION_VERSION_ID),
+            },
             &self.domain,
-            header(headers::FUNCTION_ID),
-            header(headers::FUNCTION_VERSION_ID),
         );
-        match target {
-            Ok(target) => self.invoke(peer, request, target).await,
+        match errand {
+            Ok(Errand::Call(target)) => self.invoke(peer, request, target).await,
+            Ok(Errand::Invoke(target, wrapping)) => {
+                self.invoke_by_path(peer, request, target, wrapping).await
+            }
+            Ok(Errand::Poll(id, wrapping)) => self.poll(peer, &request, id, wrapping).await,
             Err(TargetError::Unknown { .. })
                 if path == HEALTH && request.method() == Method::GET =>
             {

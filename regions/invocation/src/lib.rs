@@ -30,6 +30,8 @@ mod dispatch;
 
 mod workers;
 
+mod choice;
+
 mod attach;
 
 mod front;
@@ -53,4 +55,15 @@ pub use service::RunError;
 /// If a port cannot be bound, or NATS answers and cannot be used. A NATS that does not answer is waited for instead.
 pub async fn run(settings: config::Settings, shutdown: CancellationToken) -> Result<(), RunError> {
     service::run(settings, shutdown).await
+}
+
+/// Every family of metrics in Prometheus' text format, as of a service that has done nothing yet: what the list of metrics
+/// for operators is made from.
+///
+/// # Errors
+/// If two families have one name, which a test would have found.
+pub fn metric_families() -> Result<String, prometheus::Error> {
+    let registry = prometheus::Registry::new();
+    metrics::Metrics::register(&registry)?;
+    prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

@@ -63,6 +63,8 @@ pub(crate) struct Metrics {
     pub(crate) first_byte: Histogram,
     /// `frontdoor_invocation_publish_seconds`: work item sent to stream's ack.
     pub(crate) publish: Histogram,
+    /// `frontdoor_invocation_held_calls`: put aside for their callers to come back, running or answered.
+    pub(crate) held: IntGauge,
     /// `frontdoor_invocation_queued_calls`: accepted, not claimed.
     pub(crate) queued: IntGauge,
     /// `frontdoor_invocation_running_calls`: claimed, not finished.
@@ -137,6 +139,10 @@ impl Metrics {
                 "publish_seconds",
                 "Work item sent to stream's ack",
                 &PUBLISH_BUCKETS,
+            )?,
+            held: gauge(
+                "held_calls",
+                "Calls put aside for their callers to come back",
             )?,
             queued: gauge("queued_calls", "Calls accepted and not claimed")?,
             running: gauge("running_calls", "Calls claimed and not finished")?,

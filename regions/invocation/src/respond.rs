@@ -8,6 +8,7 @@ use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::headers::{self, Execution, InvokeStatus};
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::problem::{self, Problem};
+use frontdoor_protocol::target::TargetError;
 use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -47,6 +48,9 @@ pub(crate) fn refused(stamp: &Stamp, refusal: &Refusal) -> Response<Bytes> {
     if let Some(seconds) = facts.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Refusal::Target(TargetError::Method { allow }) = refusal {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
     if facts.status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -85,6 +89,15 @@ pub(crate) fn container(stamp: &Stamp, head: ResponseHead, claimed: bool) -> Res
         );
     }
     response
+}
+
+/// The answer to a caller whose call takes longer than the caller waits, and can be asked for by its id.
+pub(crate) fn in_progress(stamp: &Stamp) -> Response<()> {
+    let head = ResponseHead {
+        status: StatusCode::ACCEPTED,
+        headers: HeaderMap::new(),
+    };
+    container(stamp, head, false)
 }
 
 /// The answer to `GET /health`.

@@ -22,7 +22,7 @@ use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Listener, Tokens};
+use crate::front::{Front, Held, Listener, Tokens};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
@@ -82,8 +82,10 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     )?;
     let stop = settings.stop;
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
+    let connections = TaskTracker::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
+        held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
         outage: settings.nats.patience,
@@ -97,7 +99,6 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         metrics,
     });
     background.start(&front, waiting_cancels, admin, registry);
-    let connections = TaskTracker::new();
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);

@@ -8,6 +8,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("nvcf-reqid");
 pub const STATUS: HeaderName = HeaderName::from_static("nvcf-status");
 /// How long the caller waits for the first byte (`poll.rs`).
 pub const POLL_SECONDS: HeaderName = HeaderName::from_static("nvcf-poll-seconds");
+/// Assets that a call through the API refers to (NVCF keeps them, we do not).
+pub const INPUT_ASSETS: HeaderName = HeaderName::from_static("nvcf-input-asset-references");
 /// Names the function when the host does not.
 pub const FUNCTION_ID: HeaderName = HeaderName::from_static("function-id");
 /// Names the version when the host does not.

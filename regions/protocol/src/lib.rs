@@ -44,3 +44,5 @@ pub mod authority;
 pub mod revocation;
 
 pub mod presence;
+
+pub mod verdict;

@@ -67,14 +67,19 @@ impl RegionName {
     /// Two names may share a tag; whoever configures a set of regions must refuse that.
     #[must_use]
     pub fn tag(&self) -> RegionTag {
-        let hash = self
-            .0
+        let hash = self.key();
+        let folded = hash ^ (hash >> 12) ^ (hash >> 24) ^ (hash >> 36) ^ (hash >> 48);
+        RegionTag(u16::try_from(folded & 0x0fff).unwrap_or_default())
+    }
+
+    /// A number of the name alone (FNV-1a), so the same wherever it is computed.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.0
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-        let folded = hash ^ (hash >> 12) ^ (hash >> 24) ^ (hash >> 36) ^ (hash >> 48);
-        RegionTag(u16::try_from(folded & 0x0fff).unwrap_or_default())
+            })
     }
 }
 

@@ -9,6 +9,8 @@ use crate::names::{RegionName, RequestId, VersionId};
 pub const CHATTER: &str = "fd.>";
 /// Reports of all regions.
 pub const REPORTS: &str = "fd.report.*";
+/// Verdicts of all edges.
+pub const VERDICTS: &str = "fd.edge.*.verdict";
 /// Revoked API keys, for every region at once (`revocation.rs`).
 pub const REVOKED: &str = "fd.revoked";
 /// The inbox prefix for requests over chatter: ordinary inboxes do not cross the leaf.
@@ -66,6 +68,12 @@ pub fn service_presence(region: &RegionName) -> String {
 #[must_use]
 pub fn report(region: &RegionName) -> String {
     format!("fd.report.{region}")
+}
+
+/// What one edge sees (`verdict.rs`).
+#[must_use]
+pub fn verdict(edge: u64) -> String {
+    format!("fd.edge.{edge:016x}.verdict")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! out. However a call ends, it ends here, with exactly one outcome.
 
 mod answer;
+mod compat;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::envelope;
-use http::Response;
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::settle::{Outcome, Settlement, given_up, settle};
 
-use answer::Failure;
+use answer::{Failure, Reply};
 
 /// The server is told this often that a call still runs; it waits 30 s before it delivers a message again.
 const IN_PROGRESS: Duration = Duration::from_secs(10);
@@ -157,7 +156,7 @@ impl Handler {
         (outcome, None)
     }
 
-    async fn call(&self, item: &Item) -> Result<Response<Incoming>, Failure> {
+    async fn call(&self, item: &Item) -> Result<Reply, Failure> {
         let body = self
             .attach
             .request_body(&item.service, item.inline.clone(), item.claim)
@@ -174,19 +173,24 @@ impl Handler {
             self.suspect
                 .send_if_modified(|suspect| !std::mem::replace(suspect, true));
         }
-        answer::checked(response.map_err(|error| Failure::call(&error))?)
+        let response = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
+        if compat::wanted(&item.headers) && compat::translates(&response) {
+            let (head, body) = compat::translate(response).await;
+            return Ok(Reply::Made(head, body));
+        }
+        Ok(Reply::AsItIs(response))
     }
 
-    async fn answer(
-        &self,
-        item: Item,
-        upload: Upload,
-        answer: Result<Response<Incoming>, Failure>,
-    ) -> Ended {
+    async fn answer(&self, item: Item, upload: Upload, answer: Result<Reply, Failure>) -> Ended {
         let result = match answer {
-            Ok(response) => answer::relay(response, upload, &self.metrics.answer_bytes)
+            Ok(Reply::Made(head, body)) => answer::whole(&head, body, upload)
                 .await
                 .map(|tail| (Outcome::Answered, Some(tail))),
+            Ok(Reply::AsItIs(response)) => {
+                answer::relay(response, upload, &self.metrics.answer_bytes)
+                    .await
+                    .map(|tail| (Outcome::Answered, Some(tail)))
+            }
             Err(failure) => {
                 tracing::warn!(id = %item.id, reason = failure.detail(), "container failed");
                 let outcome = failure.outcome();

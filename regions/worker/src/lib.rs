@@ -55,3 +55,14 @@ mod service;
 
 pub use nats::NatsError;
 pub use service::{RunError, Worker, run};
+
+/// Every family of metrics in Prometheus' text format, as of a service that has done nothing yet: what the list of metrics
+/// for operators is made from.
+///
+/// # Errors
+/// If two families have one name, which a test would have found.
+pub fn metric_families() -> Result<String, prometheus::Error> {
+    let registry = prometheus::Registry::new();
+    metrics::Metrics::register(&registry)?;
+    prometheus::TextEncoder::new().encode_to_string(&registry.gather())
+}

@@ -11,6 +11,18 @@ const BUCKETS: &[f64] = &[
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 600.0,
 ];
 
+/// What a NATS connection tells of itself.
+const NATS_EVENTS: [&str; 8] = [
+    "connected",
+    "disconnected",
+    "lame-duck",
+    "draining",
+    "closed",
+    "slow-consumer",
+    "server-error",
+    "client-error",
+];
+
 /// All metrics of a worker; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -36,7 +48,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Makes and registers all families.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
+        let metrics = Self {
             items: add(
                 registry,
                 IntCounterVec::new(
@@ -137,7 +149,15 @@ impl Metrics {
                     .buckets(BUCKETS.to_vec()),
                 )?,
             )?,
-        })
+        };
+        // One that appears with its first event has no rate before its second.
+        for outcome in Outcome::ALL {
+            let _ = metrics.items.with_label_values(&[outcome.as_str()]);
+        }
+        for event in NATS_EVENTS {
+            let _ = metrics.nats_events.with_label_values(&[event]);
+        }
+        Ok(metrics)
     }
 
     /// Counts a handled message.

@@ -102,6 +102,25 @@ fn doubled(delay: Duration, deliveries: u64) -> Duration {
 // === impl Outcome ===
 
 impl Outcome {
+    /// All of them.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Answered,
+        Self::ContainerUnreachable,
+        Self::ContainerFailed,
+        Self::CallerGone,
+        Self::Cancelled,
+        Self::Refused,
+        Self::Expired,
+        Self::Malformed,
+        Self::Duplicate,
+        Self::ServiceUnreachable,
+        Self::AnswerLost,
+        Self::GivenUp,
+        Self::NoSlot,
+        Self::Resting,
+        Self::CutAtStop,
+    ];
+
     /// Its label in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

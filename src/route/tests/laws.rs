@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::rank;
+use crate::region::Health;
+use crate::route::{
+    rank,
+    world::{Known, Site},
+};
 
 /// One region in a few numbers: health of each endpoint, round-trip time, draining, weight.
 type Sketch = (Vec<u8>, Option<u32>, bool, f64);
@@ -73,8 +77,8 @@ proptest! {
                 .expect("neither draining, nor tried, nor without an address");
             let endpoint = view.endpoints.iter().find(|e| e.address == decision.address);
             prop_assert_eq!(endpoint.map(|e| e.health), Some(view.health));
-            let best = open().filter_map(|(_, view)| rank::tier(view)).min();
-            prop_assert_eq!(rank::tier(view), best, "nothing worse while there is better");
+            let best = open().filter_map(|(_, view)| rank::tier(&Site::from(view), &Known::Nothing)).min();
+            prop_assert_eq!(rank::tier(&Site::from(view), &Known::Nothing), best, "nothing worse while there is better");
         }
     }
 }

@@ -8,9 +8,10 @@ enum Step {
     Refused,
     Silent,
     Served(u32, u32),
+    Leaves,
     Wait(u64),
 }
-use Step::{Good, Refused, Served, Silent, Wait};
+use Step::{Good, Leaves, Refused, Served, Silent, Wait};
 
 fn limits() -> Limits {
     Limits::default()
@@ -27,6 +28,7 @@ fn run(steps: &[Step]) -> (Monitor, Instant) {
             Refused => monitor.miss(Miss::Certain, now, &limits()),
             Silent => monitor.miss(Miss::Silent, now, &limits()),
             Served(good, bad) => monitor.served(good, bad, now, &limits()),
+            Leaves => monitor.leaves(now),
             Wait(ms) => {
                 now += Duration::from_millis(ms);
                 monitor.tick(now, &limits());
@@ -145,4 +147,17 @@ fn a_ramp_ends_where_live_calls_fail() {
     check(&steps, Health::Ramp);
     steps.push(Served(10, 20));
     check(&steps, Health::Down);
+}
+
+#[test]
+fn a_planned_restart_is_no_relapse() {
+    let mut steps = vec![Good, Leaves, Refused, Refused, Refused, Refused];
+    steps.extend([Good; 20]);
+    check(&steps, Health::Ramp);
+    // The next failure is not planned, and is held down as a first one.
+    steps.extend([Wait(61_000), Good, Refused, Refused, Refused, Refused]);
+    steps.extend([Good; 25]);
+    check(&steps, Health::Down);
+    steps.push(Wait(28_000));
+    check(&steps, Health::Ramp);
 }

@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -24,15 +25,38 @@ pub(crate) struct Rest {
     /// Read already.
     first: Option<Bytes>,
     /// Still to come.
-    body: Incoming,
+    body: Option<Incoming>,
+    ending: Arc<Ending>,
 }
+
+/// Whether a body needs its caller's connection no more.
+#[derive(Debug, Default)]
+pub(crate) struct Ending(AtomicBool);
 
 // === impl Rest ===
 
 impl Rest {
     /// What was read beyond the work item, and what is still to come.
-    pub(crate) const fn new(first: Option<Bytes>, body: Incoming) -> Self {
-        Self { first, body }
+    pub(crate) fn new(first: Option<Bytes>, body: Incoming) -> Self {
+        Self {
+            first,
+            body: Some(body),
+            ending: Arc::default(),
+        }
+    }
+
+    /// All of it is here.
+    pub(crate) fn here(bytes: Bytes) -> Self {
+        Self {
+            first: Some(bytes),
+            body: None,
+            ending: Arc::new(Ending(AtomicBool::new(true))),
+        }
+    }
+
+    /// Tells later whether it was read to its end.
+    pub(crate) fn ending(&self) -> Arc<Ending> {
+        Arc::clone(&self.ending)
     }
 
     pub(super) fn poll_frame(
@@ -43,29 +67,56 @@ impl Rest {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         loop {
-            return Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(None);
+            };
+            return Poll::Ready(match ready!(Pin::new(body).poll_frame(cx)) {
                 // NVCF passes no request trailers on.
                 Some(Ok(frame)) if frame.is_trailers() => continue,
                 Some(Ok(frame)) => Some(Ok(frame)),
                 Some(Err(error)) => Some(Err(BodyError::Caller(error))),
-                None => None,
+                None => {
+                    self.ending.0.store(true, Ordering::Release);
+                    None
+                }
             });
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let first = u64::try_from(self.first.as_ref().map_or(0, Bytes::len)).unwrap_or(0);
-        let body = self.body.size_hint();
+        let body = match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        };
         let mut hint = SizeHint::new();
         hint.set_lower(body.lower().saturating_add(first));
         if let Some(upper) = body.upper().and_then(|upper| upper.checked_add(first)) {
             hint.set_upper(upper);
         }
         hint
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // A connection may stop asking once the announced length is reached.
+        if self.is_end_stream() {
+            self.ending.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// Whether it does not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 

@@ -1,8 +1,11 @@
 //! The caller's end of a worker's stream: reads the head of the answer, then is the body of the caller's response.
 //!
-//! Passes each frame on as it comes, trailers too, and holds at most one. A stream that breaks, or ends before the
+//! Passes each frame on as it comes, trailers too, and holds at most one, unless told to take in what there is room for
+//! while the caller is not there. A stream that breaks, or ends before the
 //! length the container announced, ends the caller's body with an error: never clean.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::body::BodyError;
 use super::desk::{Arrival, Call, Closing};
+use super::shelf::{Room, Shelf};
 use super::some;
 use crate::metrics::Metrics;
 use crate::pending::Event;
@@ -77,6 +81,9 @@ async fn next_data(stream: &mut Incoming) -> Result<Bytes, HeadFault> {
 
 /// The body of an answer on its way from a worker to a caller.
 pub(crate) struct Relay {
+    /// Taken in while nobody read, and its room.
+    taken: VecDeque<Frame<Bytes>>,
+    room: Option<Room>,
     first: Option<Bytes>,
     stream: Incoming,
     length: Length,
@@ -113,6 +120,8 @@ impl Relay {
         // The head is here, so only the caller's leaving could make this moot, and then this is dropped next.
         let _ = call.apply(Event::BodyBegan);
         Self {
+            taken: VecDeque::new(),
+            room: None,
             first,
             stream: arrival.stream,
             length: Length::of(method, head),
@@ -124,10 +133,50 @@ impl Relay {
         }
     }
 
+    /// Takes in what comes, up to `each` bytes and the room on the shelf. A stream that ends by then is done with for its
+    /// worker, though its caller has not seen it; of what is longer, the rest waits where it is.
+    pub(crate) async fn take_in(&mut self, shelf: &Arc<Shelf>, each: usize) {
+        let room = self.room.get_or_insert_with(|| Room::none(shelf));
+        let mut full = room.bytes() >= each;
+        while !full {
+            // Nothing is lost if this is dropped: a frame is kept in the moment it comes.
+            let filled = poll_fn(|cx| {
+                Poll::Ready(match ready!(self.poll_stream(cx)) {
+                    Some(Ok(frame)) => {
+                        let size = frame.data_ref().map_or(0, Bytes::len);
+                        self.taken.push_back(frame);
+                        // One piece more than there is room for has nowhere to go back to.
+                        let room = self.room.as_mut();
+                        room.is_none_or(|room| !room.grow(size) || room.bytes() >= each)
+                    }
+                    Some(Err(_)) | None => true,
+                })
+            });
+            full = filled.await;
+        }
+        if self.complete {
+            let _ = self.call.apply(Event::BodyEnded);
+            self.tell(Closing::Complete);
+        }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.taken.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => self.poll_stream(cx),
+        }
+    }
+
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyError::WorkerLost)));
+        }
         if self.length == Length::Bodiless || self.complete {
             self.complete = true;
             return Poll::Ready(None);
@@ -148,7 +197,12 @@ impl Relay {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
+        self.taken.is_empty() && !self.broken && self.stream_ended()
+    }
+
+    fn stream_ended(&self) -> bool {
         match self.length {
+            _ if self.complete => true,
             Length::Bodiless => true,
             Length::Left(1..) => self.complete,
             Length::Left(0) | Length::Open => self.first.is_none() && self.stream.is_end_stream(),
@@ -183,10 +237,18 @@ impl Relay {
         BodyError::WorkerLost
     }
 
+    /// Tells the worker, once.
+    fn tell(&mut self, how: Closing) {
+        if let Some(closing) = self.closing.take() {
+            // It may be gone; then nobody needs to know.
+            let _ = closing.send(how);
+        }
+    }
+
     /// Whether the caller has all there is. A connection may stop asking once the announced length is reached.
     fn is_served(&self) -> bool {
         let all = matches!(self.length, Length::Bodiless | Length::Left(0));
-        !self.broken && (self.complete || all || self.is_end_stream())
+        !self.broken && self.taken.is_empty() && (all || self.stream_ended())
     }
 }
 
@@ -194,9 +256,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let outcome = if self.is_served() {
             let _ = self.call.apply(Event::BodyEnded);
-            if let Some(closing) = self.closing.take() {
-                let _ = closing.send(Closing::Complete);
-            }
+            self.tell(Closing::Complete);
             Outcome::Answered
         } else if self.broken {
             Outcome::Broken

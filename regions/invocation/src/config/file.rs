@@ -17,6 +17,8 @@ use serde::Deserialize;
 const WAITING: usize = 10_000;
 /// Time for which `/health` says draining while calls are still taken: four probes of an edge (250 ms apart).
 const NOTICE: Span = Span(Duration::from_secs(1));
+/// As long as NVCF remembers a call that was put aside.
+const KEEP: Span = Span(Duration::from_secs(3600));
 /// The longest time a caller may wait for a first byte (`NVCF-POLL-SECONDS` 3600): no accepted call is cut short of it.
 const GRACE: Span = Span(Duration::from_secs(3600));
 /// Verdicts of an authority that are kept: 0.5 KiB each, so some tens of MiB when full.
@@ -48,6 +50,8 @@ pub(super) struct File {
     pub(super) nats: Nats,
     #[serde(default)]
     pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) polling: Polling,
     #[serde(default)]
     pub(super) stop: Stop,
     #[serde(default)]
@@ -85,6 +89,12 @@ pub(super) struct Limits {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Polling {
+    pub(super) keep: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Stop {
     pub(super) notice: Span,
     pub(super) grace: Span,
@@ -98,6 +108,8 @@ pub(super) struct Function {
     pub(super) versions: Vec<VersionId>,
     #[serde(default)]
     pub(super) workers: Workers,
+    #[serde(default = "root")]
+    pub(super) invocation_path: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -168,6 +180,17 @@ impl Default for Limits {
     fn default() -> Self {
         Self { waiting: WAITING }
     }
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { keep: KEEP }
+    }
+}
+
+/// Where NVCF's API calls a function that does not say otherwise.
+fn root() -> String {
+    "/".to_owned()
 }
 
 impl Default for Auth {

@@ -23,6 +23,9 @@ pub use auth::{Auth, Authority, Key, Scope};
 /// More waiting calls than this cannot be meant: the work queue of a version holds 100 000.
 const WAITING_MAX: usize = 100_000;
 
+/// An answer that nobody fetches within a day is not waited for.
+const KEEP_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Everything an invocation service is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +45,8 @@ pub struct Settings {
     pub nats: Nats,
     /// Bounds.
     pub limits: Limits,
+    /// Calls that outlive the request which made them.
+    pub polling: Polling,
     /// How to stop.
     pub stop: Stop,
     /// What is deployed here.
@@ -84,6 +89,13 @@ pub struct Limits {
     pub waiting: usize,
 }
 
+/// Calls that outlive the request which made them.
+#[derive(Debug, Clone, Copy)]
+pub struct Polling {
+    /// How long a call may take after its first caller stopped waiting, and then its answer waits to be fetched.
+    pub keep: Duration,
+}
+
 /// How to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct Stop {
@@ -104,6 +116,8 @@ pub struct Function {
     pub versions: Vec<VersionId>,
     /// How their workers attach.
     pub workers: Workers,
+    /// Path and query of calls through the API (`pexec`, `exec`).
+    pub invocation_path: String,
 }
 
 /// How workers attach, as far as the operator knows.
@@ -155,6 +169,9 @@ impl TryFrom<file::File> for Settings {
             trusted_edges: file.trusted_edges,
             limits: Limits {
                 waiting: file.limits.waiting,
+            },
+            polling: Polling {
+                keep: keep(file.polling.keep.into())?,
             },
             stop: Stop {
                 notice: file.stop.notice.into(),
@@ -219,6 +236,14 @@ fn nats(nats: file::Nats) -> Result<Nats, RuleError> {
     })
 }
 
+fn keep(keep: Duration) -> Result<Duration, RuleError> {
+    if (Duration::from_secs(1)..=KEEP_MAX).contains(&keep) {
+        Ok(keep)
+    } else {
+        Err(RuleError::new("polling.keep", "must be 1s to 24h"))
+    }
+}
+
 fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
     let mut ids = HashSet::new();
     let mut versions = HashSet::new();
@@ -227,6 +252,13 @@ fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
             return Err(RuleError::new(
                 format!("functions[{n}].id"),
                 "is given twice",
+            ));
+        }
+        let path = &function.invocation_path;
+        if !path.starts_with('/') || path.parse::<http::uri::PathAndQuery>().is_err() {
+            return Err(RuleError::new(
+                format!("functions[{n}].invocation_path"),
+                "must be a path that begins with `/`",
             ));
         }
         let fresh = function.versions.iter().all(|&v| versions.insert(v));
@@ -247,6 +279,7 @@ fn functions(written: Vec<file::Function>) -> Result<Vec<Function>, RuleError> {
                 file::Workers::Claiming => Workers::Claiming,
                 file::Workers::Late => Workers::Late,
             },
+            invocation_path: f.invocation_path,
         })
         .collect())
 }

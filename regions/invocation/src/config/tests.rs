@@ -14,6 +14,8 @@ fn check(text: &str) -> Result<Settings, String> {
 fn the_shipped_file_is_valid_and_shows_every_default() {
     let shipped = check(SHIPPED).expect("valid");
     assert_eq!(shipped.limits.waiting, 10_000);
+    assert_eq!(shipped.polling.keep, Duration::from_secs(3600));
+    assert_eq!(shipped.functions[0].invocation_path, "/");
     assert_eq!(shipped.stop.notice, Duration::from_secs(1));
     assert_eq!(shipped.stop.grace, Duration::from_secs(3600));
     assert_eq!(shipped.attach_url, "http://127.0.0.1:8080");
@@ -21,11 +23,13 @@ fn the_shipped_file_is_valid_and_shows_every_default() {
     let without = check(
         &SHIPPED
             .replace("waiting = 10000", "")
+            .replace("keep = \"1h\"", "")
             .replace("notice = \"1s\"", "")
             .replace("grace = \"1h\"", ""),
     )
     .expect("valid");
     assert_eq!(without.limits.waiting, shipped.limits.waiting);
+    assert_eq!(without.polling.keep, shipped.polling.keep);
     assert_eq!(without.stop.notice, shipped.stop.notice);
     assert_eq!(without.stop.grace, shipped.stop.grace);
 }
@@ -65,6 +69,12 @@ fn a_broken_rule_names_its_key() {
             "keys[0].functions",
         ),
         ("sha256 = \"", "sha256 = \"0", "keys[0].sha256"),
+        ("keep = \"1h\"", "keep = \"25h\"", "polling.keep"),
+        (
+            "# invocation_path = \"/\"",
+            "invocation_path = \"echo\"",
+            "functions[0].invocation_path",
+        ),
         (
             "listen = \"127.0.0.1:8080\"",
             "listen = \"127.0.0.1:9902\"",

@@ -18,6 +18,8 @@ use crate::pending::Manners;
 pub(crate) struct Version {
     pub(crate) function: FunctionId,
     pub(crate) id: VersionId,
+    /// Where calls through the API go.
+    pub(crate) path: String,
     /// Its work queue.
     pub(crate) stream: String,
     /// The consumer its workers share.
@@ -58,6 +60,7 @@ impl Version {
         Self {
             function: function.id,
             id,
+            path: function.invocation_path.clone(),
             stream: subject::work_stream(region, id),
             consumer: subject::work_consumer(region, id),
             cancel: subject::cancel(id),
@@ -121,28 +124,22 @@ impl Catalog {
         Self(functions.iter().map(|f| (f.id, versions(f))).collect())
     }
 
-    /// The version a call gets: the one it names, or any, evenly by `seed`; but only one of those `allowed`, if not all
-    /// are.
-    pub(crate) fn pick(
+    /// The versions a call may get: the one it names, or all, but only those `allowed`, if not all are; at least one.
+    pub(crate) fn candidates(
         &self,
         target: &Target,
         allowed: Option<&[VersionId]>,
-        seed: u64,
-    ) -> Result<&Arc<Version>, Unknown> {
+    ) -> Result<Vec<&Arc<Version>>, Unknown> {
         let versions = self.0.get(&target.function).ok_or(Unknown::Function)?;
-        let may = |version: &&Arc<Version>| allowed.is_none_or(|ids| ids.contains(&version.id));
-        let versions: Vec<&Arc<Version>> = versions.iter().filter(may).collect();
-        match target.version {
-            Some(id) => versions
-                .into_iter()
-                .find(|v| v.id == id)
-                .ok_or(Unknown::Version),
-            None => {
-                let count = u64::try_from(versions.len()).unwrap_or(1).max(1);
-                let index = usize::try_from(seed % count).unwrap_or_default();
-                versions.get(index).copied().ok_or(Unknown::Version)
-            }
+        let may = |version: &&Arc<Version>| {
+            target.version.is_none_or(|id| id == version.id)
+                && allowed.is_none_or(|ids| ids.contains(&version.id))
+        };
+        let versions: Vec<_> = versions.iter().filter(may).collect();
+        if versions.is_empty() {
+            return Err(Unknown::Version);
         }
+        Ok(versions)
     }
 
     /// All of them.
@@ -165,6 +162,7 @@ mod tests {
             name: "echo".into(),
             versions: vec![A.parse().expect("valid"), B.parse().expect("valid")],
             workers,
+            invocation_path: "/".into(),
         };
         Catalog::new(&"us-east".parse().expect("valid"), &[function])
     }
@@ -182,34 +180,34 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_named_or_drawn() {
+    fn a_version_is_named_or_all_may_be_drawn() {
         let catalog = catalog(Workers::Claiming);
-        let check = |function: &str, version: Option<&str>, seed| {
+        let check = |function: &str, version: Option<&str>| {
             let target = Target {
                 function: function.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
-            catalog.pick(&target, None, seed).map(|v| v.id.to_string())
+            let candidates = catalog.candidates(&target, None)?;
+            Ok(candidates.iter().map(|v| v.id.to_string()).collect())
         };
-        assert_eq!(check(F, None, 0).as_deref(), Ok(A));
-        assert_eq!(check(F, None, 7).as_deref(), Ok(B));
-        assert_eq!(check(F, Some(B), 0).as_deref(), Ok(B));
-        assert_eq!(check(F, Some(F), 0), Err(Unknown::Version));
-        assert_eq!(check(A, None, 0), Err(Unknown::Function));
+        let these = |ids: &[&str]| Ok(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+        assert_eq!(check(F, None), these(&[A, B]));
+        assert_eq!(check(F, Some(B)), these(&[B]));
+        assert_eq!(check(F, Some(F)), Err(Unknown::Version));
+        assert_eq!(check(A, None), Err(Unknown::Function));
         assert_eq!(catalog.versions().count(), 2);
-        let check = |allowed: &[&str], version: Option<&str>, seed| {
+        let check = |allowed: &[&str], version: Option<&str>| {
             let target = Target {
                 function: F.parse().expect("valid"),
                 version: version.map(|v| v.parse().expect("valid")),
             };
             let allowed: Vec<VersionId> =
                 allowed.iter().map(|v| v.parse().expect("valid")).collect();
-            let picked = catalog.pick(&target, Some(&allowed), seed);
-            picked.map(|v| v.id.to_string())
+            let candidates = catalog.candidates(&target, Some(&allowed))?;
+            Ok(candidates.iter().map(|v| v.id.to_string()).collect())
         };
-        assert_eq!(check(&[B], None, 0).as_deref(), Ok(B));
-        assert_eq!(check(&[B], None, 1).as_deref(), Ok(B));
-        assert_eq!(check(&[B], Some(A), 0), Err(Unknown::Version));
-        assert_eq!(check(&[F], None, 0), Err(Unknown::Version));
+        assert_eq!(check(&[B], None), these(&[B]));
+        assert_eq!(check(&[B], Some(A)), Err(Unknown::Version));
+        assert_eq!(check(&[F], None), Err(Unknown::Version));
     }
 }

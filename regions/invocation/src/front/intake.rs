@@ -27,6 +27,19 @@ pub(super) struct Intake {
     pub(super) rest: Option<Rest>,
 }
 
+// === impl Intake ===
+
+impl Intake {
+    /// A body that is here as a whole.
+    pub(super) fn of(mut body: Vec<u8>) -> Self {
+        let rest = body.split_off(body.len().min(INLINE_BODY_LIMIT));
+        Self {
+            inline: body,
+            rest: (!rest.is_empty()).then(|| Rest::here(rest.into())),
+        }
+    }
+}
+
 /// Takes in a body.
 pub(super) async fn take(mut body: Incoming) -> Result<Intake, hyper::Error> {
     let known = body.size_hint().exact();

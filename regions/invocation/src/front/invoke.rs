@@ -7,40 +7,72 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use frontdoor_protocol::attach::ResponseHead;
+use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
 use frontdoor_protocol::headers::{self, Execution};
-use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::target::Target;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::item::{self, Facts};
+use super::intake::Intake;
+use super::item::{self, Facts, Form};
 use super::wait::{self, Wait};
 use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
 use crate::attach::{HeadFault, Relay, read_head};
 use crate::auth::{CallHead, Caller, Denied};
+use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
 use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome, Refusal, Stamp};
 
 /// A call that may wait here.
-struct Accepted {
+pub(super) struct Accepted {
     /// Who calls.
-    caller: Caller,
+    pub(super) caller: Caller,
     /// How long they wait.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// How much of that a NATS that is away may take.
     outage: Duration,
-    version: Arc<Version>,
+    pub(super) version: Arc<Version>,
     place: Place,
 }
 
+/// When a call began, by both clocks, and how long its answer may take to begin.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) began: Instant,
+    pub(super) since_epoch: Duration,
+    pub(super) life: Duration,
+}
+
+/// A call at the desk, not yet in the queue.
+pub(super) struct Seated {
+    pub(super) id: RequestId,
+    method: Method,
+    call: Call,
+    arrival: oneshot::Receiver<Arrival>,
+    work: WorkerInvokeFunctionRequest,
+    times: Times,
+    outage: Duration,
+}
+
+/// The answer of a container, its head read.
+pub(super) struct Answer {
+    pub(super) head: ResponseHead,
+    /// The body.
+    pub(super) relay: Relay,
+    /// Whether the worker claimed the call before it ran it.
+    pub(super) claimed: bool,
+}
+
 /// Counts a caller that left before there was an answer: hyper drops our future then, and this with it.
-struct Unanswered<'a>(Option<&'a Metrics>);
+pub(super) struct Unanswered<'a>(Option<&'a Metrics>);
 
 // === impl Front ===
 
@@ -53,9 +85,9 @@ impl Front {
         target: Target,
     ) -> Response<Body> {
         let stamp = self.stamp(peer, request.headers());
-        let mut unanswered = Unanswered(Some(&self.metrics));
+        let mut unanswered = Unanswered::new(&self.metrics);
         let answer = self.call(&stamp, peer, request, target).await;
-        unanswered.0 = None;
+        unanswered.disarm();
         answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
     }
 
@@ -66,32 +98,77 @@ impl Front {
         request: Request<Incoming>,
         target: Target,
     ) -> Result<Response<Body>, Refusal> {
-        let began = Instant::now();
-        let now = unix_now();
+        let (began, now) = (Instant::now(), unix_now());
         let (request, body) = split(request);
+        let accepted = self.accept(peer, &request, target).await?;
+        let patience = accepted.patience;
+        let region = &self.dispatch.region;
+        let work = item::work(
+            stamp.id,
+            &accepted.caller,
+            &request,
+            region,
+            now,
+            &Form::AsItIs,
+        )?;
+        let intake = take_in(body, began + patience, patience).await?;
+        let times = Times {
+            began,
+            since_epoch: now,
+            life: patience,
+        };
+        let call = self.seat(stamp.id, request.head.method, accepted, work, intake, times);
+        let answer = self.answered(call).await?;
+        let response = respond::container(stamp, answer.head, answer.claimed);
+        Ok(response.map(|()| Body::Relay(Box::new(answer.relay))))
+    }
+
+    /// Seats an accepted call: from now on a worker that has its tokens finds it.
+    pub(super) fn seat(
+        &self,
+        id: RequestId,
+        method: Method,
+        accepted: Accepted,
+        mut work: WorkerInvokeFunctionRequest,
+        intake: Intake,
+        times: Times,
+    ) -> Seated {
         let Accepted {
-            caller,
-            patience,
-            outage,
-            version,
             place,
-        } = self.accept(peer, &request, target).await?;
-        let deadline = began + patience;
-        let mut work = item::work(stamp.id, &caller, &request, &self.dispatch.region, now)?;
-        let intake = tokio::time::timeout_at(deadline, intake::take(body))
-            .await
-            .map_err(|_| Refusal::TooLate {
-                waited: patience,
-                execution: Execution::NotStarted,
-            })?
-            .map_err(|_| Refusal::BodyBroken)?;
-        let (mut call, arrival) = place.seat(stamp.id, version, intake.rest);
+            version,
+            outage,
+            ..
+        } = accepted;
+        let (call, arrival) = place.seat(id, version, intake.rest);
         work.request_body = Some(intake.inline);
         work.stateless_config = Some(item::attach(
             &self.attach_url,
             call.answer_token(),
             call.fetch_token(),
         ));
+        Seated {
+            id,
+            method,
+            call,
+            arrival,
+            work,
+            times,
+            outage,
+        }
+    }
+
+    /// Queues a call and waits for its answer to begin.
+    pub(super) async fn answered(&self, seated: Seated) -> Result<Answer, Refusal> {
+        let Seated {
+            id,
+            method,
+            mut call,
+            arrival,
+            work,
+            times,
+            outage,
+        } = seated;
+        let (deadline, patience) = (times.began + times.life, times.life);
         let wait = Wait {
             dispatch: &self.dispatch,
             phases: &self.phases,
@@ -101,35 +178,47 @@ impl Front {
             patience,
             outage,
         };
-        let deadline_unix_ms = item::unix_ms(now + patience);
-        let mut arrival = wait.worker(stamp.id, deadline_unix_ms, work).await?;
+        let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
+        let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
         let read = read_head(&mut arrival.stream);
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
             Err(_) => return Err(wait::too_late(&call, patience)),
         };
-        let took = began.elapsed().as_secs_f64();
-        self.metrics.first_byte.observe(took);
-        Ok(self.relay(stamp, &request.head.method, head, first, arrival, call))
+        self.metrics
+            .first_byte
+            .observe(times.began.elapsed().as_secs_f64());
+        tracing::debug!(%id, status = head.status.as_u16(), "answered");
+        // Moot only if the caller left, and then hyper drops us next.
+        let _ = call.apply(Event::HeadArrived);
+        let claimed = arrival.claimed;
+        let metrics = Arc::clone(&self.metrics);
+        let relay = Relay::new(&method, &head, first, arrival, call, metrics);
+        Ok(Answer {
+            head,
+            relay,
+            claimed,
+        })
     }
 
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         peer: Peer,
         request: &Facts,
         target: Target,
     ) -> Result<Accepted, Refusal> {
         let patience = item::patience(&request.head.headers, peer.trusted);
-        let caller = self.caller(request, target, patience.as_ref().ok()).await?;
+        let call = CallHead {
+            authorization: request.head.headers.get(AUTHORIZATION),
+            method: &request.head.method,
+            host: &request.authority,
+            path: request.head.uri.path(),
+        };
+        let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
         let patience = patience.map_err(Refusal::Poll)?;
-        let allowed = caller.versions.as_deref();
-        let version = (self.dispatch.catalog).pick(&target, allowed, rand::random());
-        let version = version.map_err(|unknown| match unknown {
-            Unknown::Function => Refusal::UnknownFunction,
-            Unknown::Version => Refusal::UnknownVersion,
-        })?;
+        let version = self.version(&target, caller.versions.as_deref())?;
         let place = self.desk.admit().ok_or(Refusal::Crowded)?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
@@ -153,43 +242,42 @@ impl Front {
         })
     }
 
-    /// Who calls. Waits for an authority no longer than the caller waits.
-    async fn caller(
+    /// The version that a call gets: the one it names, or one whose workers have room.
+    fn version(
         &self,
-        request: &Facts,
+        target: &Target,
+        allowed: Option<&[VersionId]>,
+    ) -> Result<&Arc<Version>, Refusal> {
+        let versions = self.dispatch.catalog.candidates(target, allowed);
+        let versions = versions.map_err(|unknown| match unknown {
+            Unknown::Function => Refusal::UnknownFunction,
+            Unknown::Version => Refusal::UnknownVersion,
+        })?;
+        if let [only] = versions[..] {
+            return Ok(only);
+        }
+        let known = |version: &&Arc<Version>| Candidate {
+            standing: self.workers.seen(version.id),
+            manners: version.manners(),
+        };
+        let candidates: Vec<Candidate> = versions.iter().map(known).collect();
+        let chosen = choice::choose(&candidates, rand::random());
+        versions.get(chosen).copied().ok_or(Refusal::UnknownVersion)
+    }
+
+    /// Who calls. Waits for an authority no longer than the caller waits.
+    pub(super) async fn caller(
+        &self,
+        call: &CallHead<'_>,
         target: Target,
         patience: Option<&Duration>,
     ) -> Result<Caller, Refusal> {
-        let call = CallHead {
-            authorization: request.head.headers.get(AUTHORIZATION),
-            method: &request.head.method,
-            host: &request.authority,
-            path: request.head.uri.path(),
-        };
-        let judged = self.auth.judge(&call, target);
+        let judged = self.auth.judge(call, target);
         let patience = patience.copied().unwrap_or(Duration::MAX);
         tokio::time::timeout(patience, judged)
             .await
             .unwrap_or(Err(Denied::Unsure))
             .map_err(Refusal::Denied)
-    }
-
-    fn relay(
-        &self,
-        stamp: &Stamp,
-        method: &Method,
-        head: ResponseHead,
-        first: Option<bytes::Bytes>,
-        arrival: Arrival,
-        call: Call,
-    ) -> Response<Body> {
-        tracing::debug!(id = %stamp.id, status = head.status.as_u16(), "answered");
-        // Moot only if the caller left, and then hyper drops us next.
-        let _ = call.apply(Event::HeadArrived);
-        let claimed = arrival.claimed;
-        let metrics = Arc::clone(&self.metrics);
-        let relay = Relay::new(method, &head, first, arrival, call, metrics);
-        respond::container(stamp, head, claimed).map(|()| Body::Relay(Box::new(relay)))
     }
 
     /// What every answer to this request carries. Only an edge may have named the call already.
@@ -225,6 +313,17 @@ impl Front {
 
 // === impl Unanswered ===
 
+impl<'a> Unanswered<'a> {
+    pub(super) const fn new(metrics: &'a Metrics) -> Self {
+        Self(Some(metrics))
+    }
+
+    /// There is an answer.
+    pub(super) const fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(metrics) = self.0 {
@@ -233,10 +332,25 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-fn split(request: Request<Incoming>) -> (Facts, Incoming) {
+pub(super) fn split(request: Request<Incoming>) -> (Facts, Incoming) {
     let authority = super::authority(&request).to_owned();
     let (head, body) = request.into_parts();
     (Facts { head, authority }, body)
+}
+
+/// Takes in a body's beginning, as fast as the caller's patience wants it.
+pub(super) async fn take_in(
+    body: Incoming,
+    deadline: Instant,
+    waited: Duration,
+) -> Result<Intake, Refusal> {
+    tokio::time::timeout_at(deadline, intake::take(body))
+        .await
+        .map_err(|_| Refusal::TooLate {
+            waited,
+            execution: Execution::NotStarted,
+        })?
+        .map_err(|_| Refusal::BodyBroken)
 }
 
 fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
@@ -249,7 +363,7 @@ fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
     refusal
 }
 
-fn unix_now() -> Duration {
+pub(super) fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -14,7 +14,7 @@ use frontdoor_protocol::headers::{
 };
 use frontdoor_protocol::names::{RegionName, RequestId};
 use frontdoor_protocol::poll::{self, PollError};
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, request};
 use uuid::Uuid;
 
@@ -26,6 +26,20 @@ pub(super) struct Facts {
     pub(super) head: request::Parts,
     /// Whom it asks for.
     pub(super) authority: String,
+}
+
+/// How a request travels to its function.
+pub(super) enum Form<'a> {
+    /// As it is: to the path it names, with the caller's headers.
+    AsItIs,
+    /// Through the API: to the function's one path, and its answer may be asked for later.
+    Api {
+        path: &'a str,
+        /// How long the call may take altogether.
+        life: Duration,
+        /// The length of the body, if it was unwrapped: then no other header of the caller's goes along.
+        unwrapped: Option<usize>,
+    },
 }
 
 /// How long the caller waits for the first byte: as it says, or less if an edge has used up some of it.
@@ -47,8 +61,18 @@ pub(super) fn work(
     request: &Facts,
     region: &RegionName,
     now: Duration,
+    form: &Form<'_>,
 ) -> Result<WorkerInvokeFunctionRequest, Refusal> {
-    let path = request.head.uri.path_and_query();
+    let path = match form {
+        Form::AsItIs => request.head.uri.path_and_query().map(ToString::to_string),
+        Form::Api { path, .. } => Some((*path).to_owned()),
+    };
+    let headers = match form {
+        Form::AsItIs => travelling(request, region, true),
+        Form::Api {
+            life, unwrapped, ..
+        } => through_api(request, region, *life, *unwrapped),
+    };
     Ok(WorkerInvokeFunctionRequest {
         request_id: id.to_string(),
         nca_id: caller.account.as_ref().to_owned(),
@@ -58,9 +82,9 @@ pub(super) fn work(
             seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(now.subsec_nanos()).unwrap_or(0),
         }),
-        request_headers: travelling(request, region).map_err(Refusal::HeaderText)?,
+        request_headers: headers.map_err(Refusal::HeaderText)?,
         request_method: request.head.method.to_string(),
-        request_path: path.map_or_else(|| "/".to_owned(), ToString::to_string),
+        request_path: path.unwrap_or_else(|| "/".to_owned()),
         ..WorkerInvokeFunctionRequest::default()
     })
 }
@@ -85,7 +109,11 @@ pub(super) fn unix_ms(since_epoch: Duration) -> u64 {
 }
 
 /// The headers that go to the container, in the caller's order; fails with the first that is no text.
-fn travelling(request: &Facts, region: &RegionName) -> Result<Vec<StringKv>, HeaderName> {
+fn travelling(
+    request: &Facts,
+    region: &RegionName,
+    as_it_is: bool,
+) -> Result<Vec<StringKv>, HeaderName> {
     let headers = &request.head.headers;
     let mut travelling = Vec::with_capacity(headers.len() + 3);
     let mut add = |key: &HeaderName, value: &str| {
@@ -106,8 +134,38 @@ fn travelling(request: &Facts, region: &RegionName) -> Result<Vec<StringKv>, Hea
         }
     }
     add(&INVOCATION_REGION, region.as_str());
-    add(&DISABLE_COMPATIBILITY, "true");
+    if as_it_is {
+        add(&DISABLE_COMPATIBILITY, "true");
+    }
     Ok(travelling)
+}
+
+/// The headers that go through the API: the worker is told how long the call may take, not how long its first caller
+/// waits, and may translate errors (NVCF's compatibility mode).
+fn through_api(
+    request: &Facts,
+    region: &RegionName,
+    life: Duration,
+    unwrapped: Option<usize>,
+) -> Result<Vec<StringKv>, HeaderName> {
+    let mut headers = travelling(request, region, false)?;
+    let kept = |key: &str| match unwrapped {
+        None => key != POLL_SECONDS,
+        Some(_) => key == HOST || key == INVOCATION_REGION,
+    };
+    headers.retain(|header| kept(&header.key));
+    let mut add = |key: &HeaderName, value: String| {
+        headers.push(StringKv {
+            key: key.as_str().to_owned(),
+            value,
+        });
+    };
+    add(&POLL_SECONDS, life.min(poll::MAX).as_secs().to_string());
+    if let Some(length) = unwrapped {
+        add(&CONTENT_TYPE, "application/json".to_owned());
+        add(&CONTENT_LENGTH, length.to_string());
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]
@@ -131,13 +189,53 @@ mod tests {
     }
 
     fn build(facts: &Facts) -> Result<WorkerInvokeFunctionRequest, Refusal> {
+        build_as(facts, &Form::AsItIs)
+    }
+
+    fn build_as(facts: &Facts, form: &Form<'_>) -> Result<WorkerInvokeFunctionRequest, Refusal> {
         work(
             ID.parse().expect("valid"),
             &Caller::named(&"local".into()),
             facts,
             &"us-east".parse().expect("valid"),
             Duration::from_millis(1_500),
+            form,
         )
+    }
+
+    #[test]
+    fn through_the_api_the_function_has_one_path() {
+        let given: &[(&'static str, &[u8])] = &[
+            ("host", b"api.example.com"),
+            ("nvcf-poll-seconds", b"5"),
+            ("content-type", b"text/plain"),
+            ("content-length", b"90"),
+            ("x-a", b"1"),
+            ("nvcf-feature-disable-worker-compatibility", b"true"),
+        ];
+        let check = |unwrapped| {
+            let form = Form::Api {
+                path: "/v1/infer",
+                life: Duration::from_secs(3_605),
+                unwrapped,
+            };
+            let item = build_as(&facts("/v2/nvcf/pexec/functions/f?a=b", given), &form);
+            let item = item.expect("valid");
+            assert_eq!(item.request_path, "/v1/infer");
+            let headers = item.request_headers.iter();
+            let headers: Vec<String> = headers.map(|h| format!("{}: {}", h.key, h.value)).collect();
+            headers.join(", ")
+        };
+        assert_eq!(
+            check(None),
+            "host: api.example.com, content-type: text/plain, content-length: 90, x-a: 1, \
+             nvcf-invocation-region: us-east, nvcf-poll-seconds: 3600"
+        );
+        assert_eq!(
+            check(Some(7)),
+            "host: api.example.com, nvcf-invocation-region: us-east, nvcf-poll-seconds: 3600, \
+             content-type: application/json, content-length: 7"
+        );
     }
 
     #[test]

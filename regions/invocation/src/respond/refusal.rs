@@ -32,6 +32,14 @@ pub(crate) enum Refusal {
     UnknownVersion,
     /// The request body broke off or was malformed.
     BodyBroken,
+    /// The request refers to assets, which this platform does not keep.
+    Assets,
+    /// What should be wrapped in JSON is not, in these words.
+    Wrapped(String),
+    /// The answer cannot be wrapped in JSON: it broke off, is too long, or is none.
+    NotWrapped,
+    /// No answer waits under this id.
+    NotHeld,
     /// As many calls as allowed are waiting.
     Crowded,
     /// The work queue of the version is full.
@@ -134,7 +142,7 @@ impl Refusal {
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
             Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
-            Self::WorkerLost | Self::WorkerMalformed(_) => Outcome::Worker,
+            Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => Outcome::Worker,
             _ => Outcome::Rejected,
         }
     }
@@ -148,7 +156,9 @@ impl Refusal {
             | Self::Stopped(_)
             | Self::BusLost(_) => self.busy(),
             Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
-            Self::WorkerLost | Self::WorkerMalformed(_) | Self::Duplicate => self.broken(),
+            Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped | Self::Duplicate => {
+                self.broken()
+            }
             _ => self.wrong(),
         }
     }
@@ -162,7 +172,28 @@ impl Refusal {
                 "The host names no function",
                 error.to_string(),
             ),
+            Self::Target(error @ TargetError::Method { .. }) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "bad-method",
+                "The method is not served here",
+                error.to_string(),
+            ),
             Self::Target(error) => bad("bad-target", error.to_string()),
+            Self::Wrapped(why) => bad("bad-wrapping", format!("the JSON around the call: {why}")),
+            Self::Assets => (
+                StatusCode::NOT_IMPLEMENTED,
+                "no-assets",
+                "Assets are not kept here",
+                "send the input in the body; asset references cannot be resolved".to_owned(),
+            ),
+            Self::NotHeld => (
+                StatusCode::NOT_FOUND,
+                "unknown-request",
+                "No answer waits under this id",
+                "it was fetched before, was kept as long as answers are, or was never put aside: an answer that came in \
+                 time was given at once"
+                    .to_owned(),
+            ),
             Self::Poll(error) => bad("bad-poll-seconds", error.to_string()),
             Self::HeaderText(name) => bad(
                 "bad-header",
@@ -303,6 +334,13 @@ impl Refusal {
                 "duplicate-request-id",
                 "A call with this id is already here",
                 "give each call its own nvcf-reqid".to_owned(),
+            ),
+            Self::NotWrapped => (
+                StatusCode::BAD_GATEWAY,
+                "not-wrapped",
+                "The function's answer cannot be wrapped",
+                "it broke off, is longer than 5 MiB, or is not JSON; pexec passes it on as it is"
+                    .to_owned(),
             ),
             Self::WorkerMalformed(error) => (
                 StatusCode::BAD_GATEWAY,

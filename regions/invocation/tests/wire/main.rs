@@ -11,8 +11,10 @@ mod world;
 mod worker;
 
 mod answers;
+mod authority;
 mod claims;
 mod crowd;
+mod polls;
 mod presence;
 mod queue;
 mod refusals;

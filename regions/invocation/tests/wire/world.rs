@@ -25,6 +25,8 @@ pub(crate) const OTHER_KEY: &str = "other-key";
 pub(crate) struct Nats {
     child: Child,
     pub(crate) port: u16,
+    /// Where other servers join it, if they may.
+    leaf: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Choices {
     pub(crate) grace: &'static str,
     pub(crate) trusted: &'static str,
     pub(crate) workers: &'static str,
+    /// TOML of the table `auth`, with its header.
+    pub(crate) auth: String,
     pub(crate) patience: &'static str,
 }
 
@@ -56,6 +60,7 @@ impl Default for Choices {
             grace: "20s",
             trusted: "",
             workers: "claiming",
+            auth: String::new(),
             patience: "2s",
         }
     }
@@ -65,13 +70,34 @@ impl Default for Choices {
 
 impl Nats {
     pub(crate) async fn start(port: Option<u16>) -> Self {
+        let port = port.map_or_else(|| "-1".to_owned(), |p| p.to_string());
+        Self::run(&port, "jetstream: {}", None).await
+    }
+
+    /// A server that others may join, without JetStream.
+    pub(crate) async fn hub() -> Self {
+        let leaf = free_address();
+        let text = format!("leafnodes {{ listen: \"{leaf}\" }}");
+        Self::run("-1", &text, Some(leaf)).await
+    }
+
+    /// A region's server, joined to a hub.
+    async fn leaf(hub: &Self, region: &str) -> Self {
+        let hub = hub.leaf.expect("a hub");
+        let text = format!(
+            "jetstream {{ domain: {region} }}\n\
+             leafnodes {{ reconnect: 1, remotes: [ {{ url: \"nats-leaf://{hub}\" }} ] }}"
+        );
+        Self::run("-1", &text, None).await
+    }
+
+    async fn run(port: &str, text: &str, leaf: Option<SocketAddr>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nats.conf");
+        std::fs::write(&file, text).unwrap();
         let child = Command::new(binary())
-            .args(["-a", "127.0.0.1", "-js"])
-            .args([
-                "-p",
-                &port.map_or_else(|| "-1".to_owned(), |p| p.to_string()),
-            ])
+            .args(["-a", "127.0.0.1", "-p", port, "-c"])
+            .arg(&file)
             .arg("-sd")
             .arg(folder.path())
             .arg("--ports_file_dir")
@@ -83,6 +109,7 @@ impl Nats {
         let mut nats = Self {
             child,
             port: 0,
+            leaf,
             folder,
         };
         nats.port = until("nats-server's ports file", || async {
@@ -153,11 +180,23 @@ impl World {
     }
 
     pub(crate) async fn with(choices: Choices) -> Self {
-        let nats = Nats::start(None).await;
+        Self::on(Nats::start(None).await, REGION, choices).await
+    }
+
+    /// A region whose NATS is joined to a hub.
+    pub(crate) async fn joined_to(hub: &Nats, region: &str) -> Self {
+        Self::on(Nats::leaf(hub, region).await, region, Choices::default()).await
+    }
+
+    async fn on(nats: Nats, region: &str, choices: Choices) -> Self {
         let (front, admin) = (free_address(), free_address());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("invocation.toml");
-        std::fs::write(&file, configuration(&nats, front, admin, &choices)).unwrap();
+        std::fs::write(
+            &file,
+            configuration(&nats, region, (front, admin), &choices),
+        )
+        .unwrap();
         let settings = config::load(&file).expect("valid");
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(frontdoor_invocation::run(settings, shutdown.clone()));
@@ -212,18 +251,23 @@ impl Drop for World {
     }
 }
 
-fn configuration(nats: &Nats, front: SocketAddr, admin: SocketAddr, choices: &Choices) -> String {
+fn configuration(
+    nats: &Nats,
+    region: &str,
+    (front, admin): (SocketAddr, SocketAddr),
+    choices: &Choices,
+) -> String {
     let key = |name: &str, key: &str, functions: &str| {
         use sha2::Digest as _;
         let hash = hex::encode(sha2::Sha256::digest(key));
         format!("[[keys]]\nname = {name:?}\nsha256 = {hash:?}\nfunctions = [{functions:?}]\n")
     };
     format!(
-        "region = {REGION:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
+        "region = {region:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
          attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\npatience = {:?}\n\
          [limits]\nwaiting = {}\n[stop]\nnotice = {:?}\ngrace = {:?}\n\
          [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n\
-         workers = {:?}\n{}{}",
+         workers = {:?}\n{}{}{}",
         choices.trusted,
         nats.url(),
         choices.patience,
@@ -231,6 +275,7 @@ fn configuration(nats: &Nats, front: SocketAddr, admin: SocketAddr, choices: &Ch
         choices.notice,
         choices.grace,
         choices.workers,
+        choices.auth,
         key("local", KEY, "*"),
         key("other", OTHER_KEY, UNKNOWN),
     )

@@ -27,6 +27,14 @@ pub(super) struct Failure {
     detail: String,
 }
 
+/// What goes to the caller.
+pub(super) enum Reply {
+    /// The container's response as it is.
+    AsItIs(Response<Incoming>),
+    /// One made of it.
+    Made(ResponseHead, Bytes),
+}
+
 // === impl Failure ===
 
 impl Failure {
@@ -122,11 +130,11 @@ pub(super) fn checked(mut response: Response<Incoming>) -> Result<Response<Incom
 }
 
 /// How long the whole stream will be, if the container said so: services of NVIDIA's pass it on.
-pub(super) fn stream_length(
-    method: &Method,
-    answer: &Result<Response<Incoming>, Failure>,
-) -> Option<u64> {
-    let response = answer.as_ref().ok()?;
+pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) -> Option<u64> {
+    let response = match answer.as_ref().ok()? {
+        Reply::AsItIs(response) => response,
+        Reply::Made(head, body) => return Some((head.encode().len() + body.len()) as u64),
+    };
     let bodyless = method == Method::HEAD
         || matches!(
             response.status(),
@@ -176,10 +184,19 @@ pub(super) async fn relay(
 pub(super) async fn problem(
     failure: &Failure,
     item: &Item,
+    upload: Upload,
+) -> Result<Tail, Outcome> {
+    let (head, body) = failure.render(item);
+    whole(&head, body, upload).await
+}
+
+/// Answers with what is at hand.
+pub(super) async fn whole(
+    head: &ResponseHead,
+    body: Bytes,
     mut upload: Upload,
 ) -> Result<Tail, Outcome> {
     let gone = |_: Gone| Outcome::CallerGone;
-    let (head, body) = failure.render(item);
     let head = Bytes::from(head.encode());
     upload.send(Frame::data(head)).await.map_err(gone)?;
     upload.send(Frame::data(body)).await.map_err(gone)?;

@@ -170,7 +170,10 @@ pub(crate) fn get(path: &str) -> Ask {
     Ask {
         method: "GET",
         path: path.into(),
-        headers: vec![("host", "f.invocation.localhost".into())],
+        headers: vec![
+            ("host", "f.invocation.localhost".into()),
+            ("nvcf-feature-disable-worker-compatibility", "true".into()),
+        ],
         body: Bytes::new(),
         chunked: false,
         refuse: false,

@@ -14,6 +14,7 @@ fn desk(limit: usize) -> (Arc<Desk>, mpsc::Receiver<Cancel>, Arc<Version>) {
     let metrics = Arc::new(Metrics::register(&Registry::new()).expect("fresh"));
     let (cancels, waiting) = Cancels::new(metrics);
     let function = Function {
+        invocation_path: "/".into(),
         workers: Workers::Claiming,
         id: ID.parse().expect("valid"),
         name: "echo".into(),

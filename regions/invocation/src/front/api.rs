@@ -1,0 +1,237 @@
+//! NVCF's API: calls by path (`pexec`, `exec`), and polls for those that took longer than their callers waited.
+//!
+//! A call made here runs in a task of its own (`hold.rs`). If its answer begins within the caller's window it is passed on
+//! as any other; if not, the caller gets 202 and comes back with the id. What is asked for where it is not held is
+//! answered 404 as not started, so that an edge which does not know the region asks the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use frontdoor_protocol::errand::Wrapping;
+use frontdoor_protocol::headers::{Execution, INPUT_ASSETS};
+use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::target::Target;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::hold::{NotYet, Parcel, Taken};
+use super::intake::Intake;
+use super::invoke::{Answer, Times, Unanswered, split, take_in, unix_now};
+use super::item::{self, Form};
+use super::wrap::{self, Unwrapped};
+use super::{Front, Peer};
+use crate::attach::Rest;
+use crate::attach::body::Body;
+use crate::auth::{CallHead, Denied};
+use crate::respond::{self, Refusal, Stamp};
+
+/// The most that may be wrapped (NVCF: 2 MiB).
+const WRAPPED: usize = 2 * 1024 * 1024;
+/// The longest answer that is wrapped (NVCF: 5 MiB).
+const TO_WRAP: usize = 5 * 1024 * 1024;
+
+// === impl Front ===
+
+impl Front {
+    /// Serves a call by path.
+    pub(super) async fn invoke_by_path(
+        self: &Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+        target: Target,
+        wrapping: Wrapping,
+    ) -> Response<Body> {
+        let stamp = self.stamp(peer, request.headers());
+        let mut unanswered = Unanswered::new(&self.metrics);
+        let answer = self.windowed(&stamp, peer, request, target, wrapping).await;
+        unanswered.disarm();
+        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+    }
+
+    /// Serves a poll.
+    pub(super) async fn poll(
+        &self,
+        peer: Peer,
+        request: &Request<Incoming>,
+        id: RequestId,
+        wrapping: Wrapping,
+    ) -> Response<Body> {
+        let region = self.region.clone();
+        let stamp = Stamp { region, id };
+        let answer = self.polled(&stamp, peer, request, wrapping).await;
+        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+    }
+
+    async fn windowed(
+        self: &Arc<Self>,
+        stamp: &Stamp,
+        peer: Peer,
+        request: Request<Incoming>,
+        target: Target,
+        wrapping: Wrapping,
+    ) -> Result<Response<Body>, Refusal> {
+        let (began, now) = (Instant::now(), unix_now());
+        let (request, body) = split(request);
+        if request.head.headers.contains_key(INPUT_ASSETS) {
+            return Err(Refusal::Assets);
+        }
+        let accepted = self.accept(peer, &request, target).await?;
+        let mut window = accepted.patience;
+        let (intake, unwrapped) = match wrapping {
+            Wrapping::None => (take_in(body, began + window, window).await?, None),
+            Wrapping::Json => {
+                let inside = unwrap(body, began + window, window).await?;
+                window = inside.window.map_or(window, |asked| asked.min(window));
+                let length = inside.body.len();
+                (Intake::of(inside.body), Some(length))
+            }
+        };
+        let life = window + self.held.keep;
+        let called = Target {
+            version: Some(accepted.version.id),
+            ..target
+        };
+        let form = Form::Api {
+            path: &accepted.version.path,
+            life,
+            unwrapped,
+        };
+        let region = &self.dispatch.region;
+        let work = item::work(stamp.id, &accepted.caller, &request, region, now, &form)?;
+        let ended = intake.rest.as_ref().map(Rest::ending);
+        let method = request.head.method;
+        let times = Times {
+            began,
+            since_epoch: now,
+            life,
+        };
+        let call = self.seat(stamp.id, method, accepted, work, intake, times);
+        let parcel = self.held.begin(self, called, call);
+        match parcel.ask(began + window).await {
+            Ok(taken) => deliver(stamp, taken, wrapping).await,
+            Err(NotYet::Later) if ended.is_none_or(|ended| ended.is_over()) => {
+                self.put_aside(stamp, parcel, wrapping)
+            }
+            // The rest of the body is still the caller's to send: the call cannot go on without its connection.
+            Err(NotYet::Later) => Err(Refusal::TooLate {
+                waited: window,
+                execution: Execution::Started,
+            }),
+            Err(NotYet::Crowded | NotYet::Gone) => Err(Refusal::Stopped(Execution::Started)),
+        }
+    }
+
+    async fn polled(
+        &self,
+        stamp: &Stamp,
+        peer: Peer,
+        request: &Request<Incoming>,
+        wrapping: Wrapping,
+    ) -> Result<Response<Body>, Refusal> {
+        let began = Instant::now();
+        let given = request.headers();
+        let window = item::patience(given, peer.trusted).map_err(Refusal::Poll)?;
+        let call = CallHead {
+            authorization: given.get(AUTHORIZATION),
+            method: request.method(),
+            host: super::authority(request),
+            path: request.uri().path(),
+        };
+        let Some(parcel) = self.held.find(stamp.id) else {
+            return Err(match call.authorization {
+                Some(_) => Refusal::NotHeld,
+                None => Refusal::Denied(Denied::Missing),
+            });
+        };
+        self.caller(&call, parcel.target, Some(&window)).await?;
+        match parcel.ask(began + window).await {
+            Ok(taken) => deliver(stamp, taken, wrapping).await,
+            Err(NotYet::Later) => Ok(in_progress(stamp, wrapping)),
+            Err(NotYet::Crowded) => Err(Refusal::Crowded),
+            Err(NotYet::Gone) => Err(Refusal::NotHeld),
+        }
+    }
+
+    fn put_aside(
+        &self,
+        stamp: &Stamp,
+        parcel: Parcel,
+        wrapping: Wrapping,
+    ) -> Result<Response<Body>, Refusal> {
+        if self.held.put(stamp.id, parcel) {
+            tracing::debug!(id = %stamp.id, "put aside");
+            Ok(in_progress(stamp, wrapping))
+        } else {
+            Err(Refusal::Duplicate)
+        }
+    }
+}
+
+/// Gives an answer to the caller who came for it.
+async fn deliver(
+    stamp: &Stamp,
+    taken: Taken,
+    wrapping: Wrapping,
+) -> Result<Response<Body>, Refusal> {
+    let Answer {
+        head,
+        relay,
+        claimed,
+    } = taken?;
+    let response = respond::container(stamp, head, claimed);
+    let relay = Body::Relay(Box::new(relay));
+    match wrapping {
+        Wrapping::None => Ok(response.map(|()| relay)),
+        Wrapping::Json => {
+            let body = Limited::new(relay, TO_WRAP).collect().await;
+            let body = body.map_err(|_| Refusal::NotWrapped)?.to_bytes();
+            let wrapped = wrap::wrap(stamp.id, response.status(), &body);
+            Ok(json(response, wrapped.ok_or(Refusal::NotWrapped)?))
+        }
+    }
+}
+
+fn in_progress(stamp: &Stamp, wrapping: Wrapping) -> Response<Body> {
+    let response = respond::in_progress(stamp);
+    match wrapping {
+        Wrapping::None => response.map(|()| Body::empty()),
+        Wrapping::Json => {
+            let body = wrap::wrap(stamp.id, response.status(), &[]).unwrap_or_default();
+            json(response, body)
+        }
+    }
+}
+
+fn json(response: Response<()>, body: Vec<u8>) -> Response<Body> {
+    let mut response = response.map(|()| Body::full(Bytes::from(body)));
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Takes in a wrapped body: what was inside, and how long the caller says there that it waits.
+async fn unwrap(body: Incoming, deadline: Instant, waited: Duration) -> Result<Unwrapped, Refusal> {
+    let collected = Limited::new(body, WRAPPED).collect();
+    let collected = tokio::time::timeout_at(deadline, collected)
+        .await
+        .map_err(|_| Refusal::TooLate {
+            waited,
+            execution: Execution::NotStarted,
+        })?
+        .map_err(
+            |error| match error.is::<http_body_util::LengthLimitError>() {
+                true => Refusal::Wrapped(format!("it is longer than {WRAPPED} bytes")),
+                false => Refusal::BodyBroken,
+            },
+        )?;
+    let inside = wrap::unwrap(&collected.to_bytes()).map_err(Refusal::Wrapped)?;
+    if inside.assets {
+        return Err(Refusal::Assets);
+    }
+    Ok(inside)
+}

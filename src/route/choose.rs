@@ -1,0 +1,240 @@
+//! The choice itself: tiers first, then predicted time to first byte, then a draw among peers.
+//!
+//! Pure and without allocation. In calm weather it reads the few nearest regions: the order is by round-trip time,
+//! and a region that is farther than the best one's whole prediction cannot be a peer. Only when no
+//! well region has the function does it read all.
+
+use super::draw::Draw;
+use super::rank::{self, Presence, Tier};
+use super::world::{Known, Site, World};
+use super::{Ask, NoRegion, Policy, Reason, affinity};
+use crate::region::RegionIndex;
+
+/// The most regions that are compared at the end; the nearest ones, if there are more.
+const PEERS: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    region: RegionIndex,
+    total: f64,
+    capacity: f64,
+}
+
+/// Candidates so far, and why nearer regions are not among them.
+struct Candidates {
+    peers: [Peer; PEERS],
+    count: usize,
+    best: f64,
+    bound: f64,
+    /// The prediction of the nearest of all that were compared.
+    nearest: f64,
+    passed_over: Option<Reason>,
+    /// The best liked by the affinity key.
+    home: Option<(f64, RegionIndex)>,
+}
+
+/// Chooses a region.
+pub(super) fn choose(
+    world: &impl World,
+    policy: &Policy,
+    ask: &Ask,
+    seed: u64,
+) -> Result<(RegionIndex, Reason), NoRegion> {
+    let draw = Draw::new(seed);
+    if let Some(only) = ask.only {
+        let open = !ask.tried.contains(only) && world.order().contains(&only);
+        let usable = open && !world.site(only).empty;
+        return usable
+            .then_some((only, Reason::Override))
+            .ok_or_else(|| refusal(world, policy));
+    }
+    among_well(world, policy, ask, draw)
+        .pick(draw)
+        .or_else(|| among_all(world, policy, ask, draw))
+        .ok_or_else(|| refusal(world, policy))
+}
+
+/// What the calm case looks at: regions that are well, have the function, and take their share.
+fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Candidates {
+    let mut candidates = Candidates::new();
+    for &region in world.order() {
+        let site = world.site(region);
+        if site.rtt > candidates.bound && ask.affinity.is_none() {
+            break;
+        }
+        if ask.tried.contains(region) {
+            continue;
+        }
+        let known = world.known(region);
+        if rank::tier(&site, &known) != Some(Tier::Well) {
+            continue;
+        }
+        if rank::presence(&site, &known) == Presence::Absent {
+            candidates.pass_over(Reason::NearerLacks);
+            continue;
+        }
+        let share = rank::share(&site, &known);
+        if share < 1.0 && draw.unit(region.0, 0) >= share {
+            candidates.pass_over(Reason::NearerRamps);
+            continue;
+        }
+        candidates.add(region, &site, &known, policy);
+        if let Some(key) = ask.affinity {
+            candidates.like(key, region, &site, &known, policy);
+        }
+    }
+    candidates
+}
+
+/// What is left otherwise: the best tier there is, ramps and breakers or not.
+fn among_all(
+    world: &impl World,
+    policy: &Policy,
+    ask: &Ask,
+    draw: Draw,
+) -> Option<(RegionIndex, Reason)> {
+    let read = |region: &RegionIndex| (*region, world.site(*region), world.known(*region));
+    let held = world
+        .order()
+        .iter()
+        .map(read)
+        .any(|(_, site, known)| rank::presence(&site, &known) == Presence::Here);
+    let open = || {
+        let all = world.order().iter().map(read);
+        all.filter_map(|(region, site, known)| {
+            let tier = rank::tier(&site, &known)?;
+            // If somebody has it, a region that has not can only say so.
+            let lacks = held && rank::presence(&site, &known) == Presence::Absent;
+            (!lacks && !ask.tried.contains(region)).then_some((tier, region, site, known))
+        })
+    };
+    let tier = open().map(|(tier, ..)| tier).min()?;
+    let mut candidates = Candidates::new();
+    for (_, region, site, known) in open().filter(|(of, ..)| *of == tier) {
+        candidates.add(region, &site, &known, policy);
+    }
+    let (region, _) = candidates.pick(draw)?;
+    let reason = match tier {
+        Tier::Well => Reason::Nearest,
+        Tier::Suspect => Reason::OnlySuspects,
+        Tier::LastResort => Reason::FailOpen,
+    };
+    Some((region, reason))
+}
+
+/// Nothing can serve: when something may.
+fn refusal(world: &impl World, policy: &Policy) -> NoRegion {
+    let sites = world
+        .order()
+        .iter()
+        .map(|region| (world.site(*region), world.known(*region)));
+    let waits = sites
+        .filter(|(site, known)| rank::tier(site, known).is_some())
+        .map(|(site, known)| rank::predicted(&site, &known, policy).total());
+    let least = waits.fold(f64::INFINITY, f64::min);
+    NoRegion {
+        retry_after: if least.is_finite() {
+            rank::retry_after(least)
+        } else {
+            policy.retry_after
+        },
+    }
+}
+
+// === impl Candidates ===
+
+impl Candidates {
+    const fn new() -> Self {
+        let nobody = Peer {
+            region: RegionIndex(0),
+            total: 0.0,
+            capacity: 0.0,
+        };
+        Self {
+            peers: [nobody; PEERS],
+            count: 0,
+            best: f64::INFINITY,
+            bound: f64::INFINITY,
+            nearest: f64::INFINITY,
+            passed_over: None,
+            home: None,
+        }
+    }
+
+    fn pass_over(&mut self, reason: Reason) {
+        if self.count == 0 {
+            self.passed_over.get_or_insert(reason);
+        }
+    }
+
+    fn add(&mut self, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
+        let total = rank::predicted(site, known, policy).total();
+        if self.nearest.is_infinite() {
+            self.nearest = total;
+        }
+        if total < self.best {
+            self.best = total;
+            self.bound = rank::peer_bound(total, policy);
+            // Who is no peer any more makes room.
+            let (bound, mut kept) = (self.bound, 0);
+            for place in 0..self.count {
+                if self.peers[place].total <= bound {
+                    self.peers[kept] = self.peers[place];
+                    kept += 1;
+                }
+            }
+            self.count = kept;
+        }
+        if total <= self.bound && self.count < PEERS {
+            self.peers[self.count] = Peer {
+                region,
+                total,
+                capacity: rank::capacity(site, known),
+            };
+            self.count += 1;
+        }
+    }
+
+    /// A region may be the key's home unless the call would have to wait there.
+    fn like(&mut self, key: u64, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
+        let parts = rank::predicted(site, known, policy);
+        let score = affinity::score(key, site.key, site.weight);
+        if parts.wait + parts.cold <= 0.0 && self.home.is_none_or(|(best, _)| score > best) {
+            self.home = Some((score, region));
+        }
+    }
+
+    /// Draws two of the peers by what they can take, and returns the one with the lower prediction.
+    fn pick(&self, draw: Draw) -> Option<(RegionIndex, Reason)> {
+        if let Some((_, home)) = self.home {
+            return Some((home, Reason::Affinity));
+        }
+        let peers = &self.peers[..self.count];
+        let chosen = match peers {
+            [] => return None,
+            [only] => only,
+            _ => {
+                let sum: f64 = peers.iter().map(|peer| peer.capacity).sum();
+                let (one, two) = (drawn(peers, sum, draw, 1), drawn(peers, sum, draw, 2));
+                if two.total < one.total { two } else { one }
+            }
+        };
+        let reason = match self.passed_over {
+            Some(reason) => reason,
+            None if self.nearest > self.bound => Reason::NearerBusy,
+            None => Reason::Nearest,
+        };
+        Some((chosen.region, reason))
+    }
+}
+
+fn drawn(peers: &[Peer], sum: f64, draw: Draw, salt: u64) -> &Peer {
+    let mut left = draw.unit(0, salt) * sum;
+    for peer in peers {
+        left -= peer.capacity;
+        if left < 0.0 {
+            return peer;
+        }
+    }
+    &peers[peers.len() - 1]
+}

@@ -1,0 +1,139 @@
+//! What a decision sees of the world, region by region: a snapshot as it is, or a trace of one as it was.
+//!
+//! Pure. Both give the same two small values, so that a decision can be made again exactly, long after.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use super::draw::Draw;
+use crate::region::{Health, RegionIndex, Row};
+use crate::table::{EndpointView, Fact, Lesson, RegionView, Snapshot};
+
+/// A region, whatever is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Site {
+    /// How well it is.
+    pub health: Health,
+    /// Calls do not get through it, though it answers.
+    pub sick: bool,
+    /// It wants no new calls.
+    pub draining: bool,
+    /// It has no address.
+    pub empty: bool,
+    /// Operator's weight.
+    pub weight: f64,
+    /// The share of its normal traffic that it should get.
+    pub ramp: f64,
+    /// Round-trip time in milliseconds, measured or assumed.
+    pub rtt: f64,
+    /// How much its facts still count; none if it never told what is deployed.
+    pub trust: Option<f64>,
+    /// A number of its name alone.
+    pub key: u64,
+}
+
+/// What is known of the function in a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Known {
+    /// No region ever told anything of it.
+    Nothing,
+    /// This region did not, others did.
+    Elsewhere,
+    /// What it told, and the calls of this edge in flight there.
+    Fact(Fact, u32),
+}
+
+/// Regions as a decision reads them.
+pub(super) trait World {
+    /// All regions, nearest first.
+    fn order(&self) -> &[RegionIndex];
+    fn site(&self, region: RegionIndex) -> Site;
+    fn known(&self, region: RegionIndex) -> Known;
+    fn address(&self, region: RegionIndex, draw: Draw) -> Option<SocketAddr>;
+}
+
+/// A snapshot, for one function.
+pub(super) struct Now<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) row: Option<Row>,
+}
+
+// === impl Known ===
+
+impl Known {
+    /// What live traffic taught.
+    pub(super) const fn lesson(&self) -> Lesson {
+        match self {
+            Self::Fact(fact, _) => fact.lesson,
+            Self::Nothing | Self::Elsewhere => Lesson::None,
+        }
+    }
+}
+
+// === impl Site ===
+
+impl From<&RegionView> for Site {
+    fn from(view: &RegionView) -> Self {
+        Self {
+            health: view.health,
+            sick: view.condition.sick,
+            draining: view.draining,
+            empty: view.endpoints.is_empty(),
+            weight: view.weight,
+            ramp: view.ramp,
+            rtt: view.distance().as_secs_f64() * 1000.0,
+            trust: view.trust,
+            key: view.key,
+        }
+    }
+}
+
+// === impl Now ===
+
+impl World for Now<'_> {
+    fn order(&self) -> &[RegionIndex] {
+        &self.snapshot.order
+    }
+
+    fn site(&self, region: RegionIndex) -> Site {
+        (&self.snapshot.regions[region.0]).into()
+    }
+
+    fn known(&self, region: RegionIndex) -> Known {
+        let Some(row) = self.row else {
+            return Known::Nothing;
+        };
+        match self.snapshot.regions[region.0].facts.get(row) {
+            Some((fact, live)) => Known::Fact(*fact, live.in_flight.load(Ordering::Relaxed)),
+            None => Known::Elsewhere,
+        }
+    }
+
+    fn address(&self, region: RegionIndex, draw: Draw) -> Option<SocketAddr> {
+        address(&self.snapshot.regions[region.0], draw)
+    }
+}
+
+/// The less busy of two endpoints drawn from those that are as well as their region: round-trip time by calls on their
+/// way.
+pub(super) fn address(view: &RegionView, draw: Draw) -> Option<SocketAddr> {
+    let busy = |e: &EndpointView| {
+        let rtt = e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64();
+        rtt * (1.0 + f64::from(e.tally.in_flight.load(Ordering::Relaxed)))
+    };
+    let usable = |e: &&EndpointView| e.health == view.health;
+    let count = view.endpoints.iter().filter(usable).count();
+    if count <= 1 {
+        return view.endpoints.iter().find(usable).map(|e| e.address);
+    }
+    let pick = |salt| {
+        let mut usable = view.endpoints.iter().filter(usable);
+        usable.nth(draw.below(count, salt))
+    };
+    let (one, two) = (pick(1)?, pick(2)?);
+    Some(if busy(two) < busy(one) {
+        two.address
+    } else {
+        one.address
+    })
+}

@@ -1,0 +1,258 @@
+//! What is known of every function in one region: a column of facts, one per row of the catalog.
+//!
+//! Pure. Columns are shared with snapshots and copied by chunks, and only those that change: a delta copies a few
+//! kilobytes, a report that changes nothing copies nothing. Beside the facts live two counters per row, shared by all
+//! snapshots, in which calls of this edge count themselves without a lock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::region::{Live, Row};
+
+/// Rows in a chunk.
+const CHUNK: usize = 64;
+
+/// One function in one region.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// How many of the region's services say that it is deployed; 0 is not deployed.
+    pub(super) speakers: u16,
+    /// What live traffic taught.
+    pub lesson: Lesson,
+    /// Live workers.
+    pub workers: u32,
+    /// Calls they can run at once.
+    pub slots: u32,
+    /// Of these, free ones.
+    pub free: u32,
+    /// Calls that wait, in all services of the region together.
+    pub queued: u32,
+    /// Mean time of a call; 0 is not known.
+    pub service_ms: u32,
+    /// Calls of this edge that were in flight when the fact was heard: what came since is not in it.
+    pub base: u32,
+}
+
+/// What live traffic taught about one function in one region.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lesson {
+    /// Nothing bad.
+    #[default]
+    None,
+    /// It failed too often by the platform's fault, and is used only when nothing better is left.
+    Broken,
+    /// It was broken, and gets a small share to show that it is not any more.
+    Trial,
+    /// The region says that it is not deployed there.
+    Absent,
+}
+
+/// All facts of a region.
+#[derive(Debug, Clone, Default)]
+pub struct Column {
+    chunks: Vec<Option<Arc<Chunk>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    facts: [Fact; CHUNK],
+    live: Arc<[Live]>,
+}
+
+// === impl Fact ===
+
+impl Fact {
+    /// Whether any of the region's services has it.
+    #[must_use]
+    pub const fn deployed(&self) -> bool {
+        self.speakers > 0
+    }
+
+    /// Several versions as one function: what any of them can do.
+    pub(super) fn and(self, other: Self) -> Self {
+        let slots = self.slots.saturating_add(other.slots);
+        let (mine, its) = (
+            u64::from(self.service_ms) * u64::from(self.slots),
+            u64::from(other.service_ms) * u64::from(other.slots),
+        );
+        let mean = (mine + its).checked_div(u64::from(slots));
+        let either = self.service_ms.max(other.service_ms);
+        Self {
+            speakers: self.speakers.max(other.speakers),
+            lesson: self.lesson,
+            workers: self.workers.saturating_add(other.workers),
+            slots,
+            free: self.free.saturating_add(other.free),
+            queued: self.queued.saturating_add(other.queued),
+            service_ms: mean.map_or(either, |mean| u32::try_from(mean).unwrap_or(u32::MAX)),
+            base: self.base,
+        }
+    }
+}
+
+// === impl Column ===
+
+impl Column {
+    /// The fact of a row, and its counters.
+    #[must_use]
+    pub fn get(&self, row: Row) -> Option<(&Fact, &Live)> {
+        let (chunk, place) = split(row);
+        let chunk = self.chunks.get(chunk)?.as_ref()?;
+        Some((&chunk.facts[place], &chunk.live[place]))
+    }
+
+    /// The counters of a row's chunk, and the row's place among them.
+    #[must_use]
+    pub fn live(&self, row: Row) -> Option<(Arc<[Live]>, usize)> {
+        let (chunk, place) = split(row);
+        let chunk = self.chunks.get(chunk)?.as_ref()?;
+        Some((Arc::clone(&chunk.live), place))
+    }
+
+    pub(super) fn fact(&self, row: Row) -> Fact {
+        self.get(row).map(|(fact, _)| *fact).unwrap_or_default()
+    }
+
+    /// Calls of this edge that are in flight.
+    pub(super) fn in_flight(&self, row: Row) -> u32 {
+        self.get(row)
+            .map_or(0, |(_, live)| live.in_flight.load(Ordering::Relaxed))
+    }
+}
+
+/// Changes a fact; copies what a snapshot still reads, and nothing if nothing changes.
+pub(super) fn set(column: &mut Arc<Column>, row: Row, fact: Fact) {
+    if column.fact(row) == fact {
+        return;
+    }
+    let (chunk, place) = split(row);
+    let chunks = &mut Arc::make_mut(column).chunks;
+    if chunks.len() <= chunk {
+        chunks.resize(chunk + 1, None);
+    }
+    let chunk = chunks[chunk].get_or_insert_with(|| {
+        Arc::new(Chunk {
+            facts: [Fact::default(); CHUNK],
+            live: (0..CHUNK).map(|_| Live::default()).collect(),
+        })
+    });
+    Arc::make_mut(chunk).facts[place] = fact;
+}
+
+const fn split(row: Row) -> (usize, usize) {
+    (row.0 as usize / CHUNK, row.0 as usize % CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_copies_one_chunk_and_no_change_none() {
+        let mut column = Arc::<Column>::default();
+        for row in 0..200 {
+            set(
+                &mut column,
+                Row(row),
+                Fact {
+                    speakers: 1,
+                    ..Fact::default()
+                },
+            );
+        }
+        let seen = Arc::clone(&column);
+        set(
+            &mut column,
+            Row(70),
+            Fact {
+                speakers: 1,
+                ..Fact::default()
+            },
+        );
+        assert!(Arc::ptr_eq(&seen, &column), "nothing changed");
+        set(
+            &mut column,
+            Row(70),
+            Fact {
+                free: 3,
+                speakers: 1,
+                ..Fact::default()
+            },
+        );
+        assert_eq!((seen.fact(Row(70)).free, column.fact(Row(70)).free), (0, 3));
+        let same = |n: usize| match (&seen.chunks[n], &column.chunks[n]) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        assert_eq!([0, 1, 2, 3].map(same), [true, false, true, true]);
+    }
+
+    #[test]
+    fn counters_are_shared_by_all_copies() {
+        let mut column = Arc::<Column>::default();
+        set(
+            &mut column,
+            Row(1),
+            Fact {
+                speakers: 1,
+                ..Fact::default()
+            },
+        );
+        let seen = Arc::clone(&column);
+        set(
+            &mut column,
+            Row(1),
+            Fact {
+                speakers: 2,
+                ..Fact::default()
+            },
+        );
+        seen.get(Row(1))
+            .expect("there")
+            .1
+            .in_flight
+            .fetch_add(1, Ordering::Relaxed);
+        assert_eq!(column.in_flight(Row(1)), 1);
+        assert_eq!(column.in_flight(Row(999)), 0);
+    }
+
+    #[test]
+    fn versions_add_up() {
+        let one = Fact {
+            speakers: 1,
+            slots: 10,
+            free: 2,
+            service_ms: 100,
+            ..Fact::default()
+        };
+        let two = Fact {
+            speakers: 2,
+            slots: 30,
+            queued: 4,
+            service_ms: 500,
+            ..Fact::default()
+        };
+        let sum = one.and(two);
+        assert_eq!(
+            (
+                sum.slots,
+                sum.free,
+                sum.queued,
+                sum.service_ms,
+                sum.speakers
+            ),
+            (40, 2, 4, 400, 2)
+        );
+        assert_eq!(
+            Fact::default()
+                .and(Fact {
+                    service_ms: 9,
+                    ..Fact::default()
+                })
+                .service_ms,
+            9
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! What is wrong with a region, by name: from own checks, other edges' verdicts, heartbeats, live traffic and the calls
+//! that go through a region's queue to see whether it works.
+//!
+//! A name is for people and metrics. Own checks rule own traffic: of all this only a failing canary of *our own* moves
+//! calls, and hearsay only makes us look at once. `witness.rs` collects the evidence.
+
+use frontdoor_protocol::verdict::{Canary, Sight};
+
+use super::RegionView;
+use crate::region::Health;
+
+/// What is wrong with a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It does not answer us, and there is nobody to compare with.
+    Unsure,
+    /// It is gone, for others as well.
+    RegionDown,
+    /// Others reach it and we do not.
+    MyPath,
+    /// We reach it and most others do not.
+    TheirPath,
+    /// It answers, and its queue takes no calls.
+    QueueDown,
+    /// It answers, and no worker takes calls.
+    WorkersDown,
+    /// It is well and live traffic fails all the same.
+    Grey,
+    /// A version that had workers has none.
+    FunctionDown,
+    /// It is well and its reports do not reach us.
+    BusDown,
+}
+
+/// What a name is found from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// What our checks show; none if it was never checked.
+    pub own: Option<Sight>,
+    /// Other edges that see it well.
+    pub well: usize,
+    /// Other edges that do not.
+    pub unwell: usize,
+    /// Whether reports of it come; none if none ever came.
+    pub heartbeat: Option<bool>,
+    /// Whether our link to chatter works; none if there is none.
+    pub bus: Option<bool>,
+    /// Whether live traffic fails, though it reaches the region.
+    pub failing: bool,
+    /// What our canaries show, if anything.
+    pub canary: Option<Canary>,
+    /// Versions that had workers and have none.
+    pub orphans: usize,
+}
+
+/// What is known about one region beside its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// What is wrong.
+    pub fault: Fault,
+    /// Some other edge doubts it: time to look.
+    pub accused: bool,
+    /// Our canaries fail: it should get calls only when nothing better is left.
+    pub sick: bool,
+    /// What our last canaries showed, if they are not too old.
+    pub canary: Option<Canary>,
+    /// Other edges that see it well, and that do not.
+    pub others: (usize, usize),
+}
+
+/// Names what is wrong.
+#[must_use]
+pub fn name(evidence: &Evidence) -> Fault {
+    let Evidence {
+        own,
+        well,
+        unwell,
+        heartbeat,
+        bus,
+        ..
+    } = *evidence;
+    match own {
+        None => return Fault::None,
+        Some(Sight::Unwell) => {
+            return if well > unwell {
+                Fault::MyPath
+            } else if unwell > 0 {
+                Fault::RegionDown
+            } else {
+                match (heartbeat, bus) {
+                    // It speaks to us by another way.
+                    (Some(true), _) => Fault::MyPath,
+                    (Some(false), Some(true)) => Fault::RegionDown,
+                    _ => Fault::Unsure,
+                }
+            };
+        }
+        Some(Sight::Well | Sight::Doubted) => {}
+    }
+    match evidence.canary {
+        Some(Canary::Queue) => return Fault::QueueDown,
+        Some(Canary::Workers) => return Fault::WorkersDown,
+        Some(Canary::Silent) => return Fault::Grey,
+        Some(Canary::Well) | None => {}
+    }
+    if evidence.failing {
+        Fault::Grey
+    } else if unwell > well {
+        Fault::TheirPath
+    } else if evidence.orphans > 0 && heartbeat == Some(true) {
+        Fault::FunctionDown
+    } else if bus == Some(false) || (bus.is_some() && heartbeat == Some(false)) {
+        Fault::BusDown
+    } else {
+        Fault::None
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::None,
+        Self::Unsure,
+        Self::RegionDown,
+        Self::MyPath,
+        Self::TheirPath,
+        Self::QueueDown,
+        Self::WorkersDown,
+        Self::Grey,
+        Self::FunctionDown,
+        Self::BusDown,
+    ];
+
+    /// Its name in logs, metrics and `/regions`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unsure => "unsure",
+            Self::RegionDown => "region-down",
+            Self::MyPath => "my-path-down",
+            Self::TheirPath => "their-path-down",
+            Self::QueueDown => "queue-down",
+            Self::WorkersDown => "workers-down",
+            Self::Grey => "grey",
+            Self::FunctionDown => "function-down",
+            Self::BusDown => "bus-down",
+        }
+    }
+}
+
+/// How we see a region ourselves, as we tell others; none if we have never reached or checked it.
+#[must_use]
+pub fn sight(view: &RegionView) -> Option<Sight> {
+    if view.endpoints.is_empty() {
+        return None;
+    }
+    match view.health {
+        Health::Up | Health::Ramp => Some(Sight::Well),
+        Health::Suspect => Some(Sight::Doubted),
+        Health::Down => Some(Sight::Unwell),
+    }
+}
+
+#[cfg(test)]
+mod tests;

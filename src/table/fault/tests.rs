@@ -1,0 +1,65 @@
+//! Each name, from the evidence that leads to it.
+
+use super::*;
+
+const CALM: Evidence = Evidence {
+    own: Some(Sight::Well),
+    well: 2,
+    unwell: 0,
+    heartbeat: Some(true),
+    bus: Some(true),
+    failing: false,
+    canary: None,
+    orphans: 0,
+};
+
+fn check(change: impl Fn(&mut Evidence)) -> Fault {
+    let mut evidence = CALM;
+    change(&mut evidence);
+    name(&evidence)
+}
+
+#[test]
+fn a_region_that_does_not_answer_us() {
+    let gone = |well, unwell, heartbeat, bus| {
+        check(|e| {
+            e.own = Some(Sight::Unwell);
+            (e.well, e.unwell, e.heartbeat, e.bus) = (well, unwell, heartbeat, bus);
+        })
+    };
+    let (yes, no) = (Some(true), Some(false));
+    assert_eq!(gone(0, 2, no, yes), Fault::RegionDown);
+    assert_eq!(gone(1, 1, no, yes), Fault::RegionDown);
+    assert_eq!(gone(2, 1, yes, yes), Fault::MyPath);
+    assert_eq!(gone(2, 0, no, yes), Fault::MyPath);
+    assert_eq!(gone(0, 0, yes, yes), Fault::MyPath, "it still speaks");
+    assert_eq!(gone(0, 0, no, yes), Fault::RegionDown);
+    assert_eq!(gone(0, 0, no, no), Fault::Unsure, "we hear nobody");
+    assert_eq!(gone(0, 0, None, None), Fault::Unsure);
+}
+
+#[test]
+fn a_region_that_answers_us() {
+    assert_eq!(check(|_| {}), Fault::None);
+    assert_eq!(check(|e| e.own = None), Fault::None);
+    assert_eq!(check(|e| e.unwell = 3), Fault::TheirPath);
+    assert_eq!(check(|e| e.heartbeat = Some(false)), Fault::BusDown);
+    assert_eq!(check(|e| e.bus = Some(false)), Fault::BusDown);
+    let silent = |e: &mut Evidence| e.heartbeat = None;
+    assert_eq!(check(silent), Fault::None, "it never spoke: NVIDIA's");
+    assert_eq!(check(|e| e.failing = true), Fault::Grey);
+    assert_eq!(check(|e| e.canary = Some(Canary::Queue)), Fault::QueueDown);
+    assert_eq!(
+        check(|e| e.canary = Some(Canary::Workers)),
+        Fault::WorkersDown
+    );
+    assert_eq!(check(|e| e.orphans = 1), Fault::FunctionDown);
+    let old = |e: &mut Evidence| (e.orphans, e.heartbeat) = (1, Some(false));
+    assert_eq!(check(old), Fault::BusDown, "what was told may be over");
+}
+
+#[test]
+fn names_are_different() {
+    let names: std::collections::HashSet<_> = Fault::ALL.iter().map(|f| f.as_str()).collect();
+    assert_eq!(names.len(), Fault::ALL.len());
+}

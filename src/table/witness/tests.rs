@@ -1,0 +1,180 @@
+//! Evidence comes, gets old, and stays within bounds; a table shows what follows from it.
+
+use std::net::SocketAddr;
+
+use frontdoor_protocol::report::{self, FunctionReport};
+use frontdoor_protocol::verdict::{self, RegionVerdict};
+
+use super::super::fault::Fault;
+use super::super::{Limits, ProbeOutcome, Table};
+use super::*;
+use crate::region::{Endpoint, RegionIndex};
+
+const REGION: RegionIndex = RegionIndex(0);
+
+/// A table whose one region is well, and a clock.
+fn table() -> (Table, Instant) {
+    let now = Instant::now();
+    let mut table = Table::new(
+        [("us-east".parse().expect("valid"), 1.0)],
+        Limits::default(),
+    );
+    let addresses = vec![endpoint().address];
+    let region = REGION;
+    table.apply(Event::Resolved { region, addresses }, now);
+    table.apply(probed(ProbeOutcome::Good(Duration::ZERO)), now);
+    (table, now)
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        region: REGION,
+        address: SocketAddr::from(([127, 0, 0, 1], 80)),
+    }
+}
+
+fn probed(outcome: ProbeOutcome) -> Event {
+    let endpoint = endpoint();
+    Event::Probed { endpoint, outcome }
+}
+
+fn condition(table: &mut Table, now: Instant) -> Condition {
+    table.snapshot(now).regions[0].condition
+}
+
+fn said(edge: u64, seq: u64, sight: Sight, canary: Option<Canary>) -> Event {
+    let region = "us-east".parse().expect("valid");
+    Event::Verdict(Verdict {
+        v: verdict::VERSION,
+        edge,
+        seq,
+        regions: vec![RegionVerdict {
+            region,
+            sight,
+            canary,
+        }],
+    })
+}
+
+fn reported(seq: u64, workers: u32) -> Event {
+    let id = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+    let function = FunctionReport::deployed(id.parse().expect("id"), id.parse().expect("id"));
+    Event::Heard(Report {
+        v: report::VERSION,
+        region: "us-east".parse().expect("valid"),
+        epoch: 1,
+        seq,
+        draining: false,
+        queued: 0,
+        running: 0,
+        full: true,
+        functions: vec![FunctionReport {
+            workers,
+            slots: workers,
+            ..function
+        }],
+    })
+}
+
+#[test]
+fn verdicts_accuse_and_are_forgotten() {
+    let (mut table, now) = table();
+    table.apply(said(1, 1, Sight::Unwell, None), now);
+    table.apply(said(2, 1, Sight::Unwell, None), now);
+    let found = condition(&mut table, now);
+    assert!(found.accused && !found.sick);
+    assert_eq!((found.fault, found.others), (Fault::TheirPath, (0, 2)));
+    table.apply(said(1, 1, Sight::Well, None), now);
+    assert_eq!(condition(&mut table, now).others, (0, 2), "not newer");
+    table.apply(said(1, 2, Sight::Well, Some(Canary::Queue)), now);
+    let found = condition(&mut table, now);
+    assert_eq!(found.others, (1, 1));
+    let later = now + VERDICT + Duration::from_millis(1);
+    assert_eq!(condition(&mut table, later), Condition::default());
+}
+
+#[test]
+fn hearsay_moves_no_call() {
+    let (mut table, now) = table();
+    for edge in 0..100 {
+        table.apply(said(edge, 1, Sight::Unwell, Some(Canary::Workers)), now);
+    }
+    let view = table.snapshot(now).regions[0].clone();
+    assert_eq!(view.health, crate::region::Health::Up);
+    assert!(!view.condition.sick);
+}
+
+#[test]
+fn a_crowd_of_edges_is_bounded() {
+    let (mut table, now) = table();
+    for edge in 0..5000 {
+        table.apply(said(edge, 1, Sight::Well, None), now);
+    }
+    assert_eq!(condition(&mut table, now).others, (EDGES, 0));
+}
+
+#[test]
+fn canaries_make_sick_and_well_again() {
+    let (mut table, now) = table();
+    let mut fly = |outcome| {
+        let region = REGION;
+        table.apply(Event::Canary { region, outcome }, now);
+        condition(&mut table, now)
+    };
+    assert!(!fly(Canary::Queue).sick);
+    assert!(!fly(Canary::Workers).sick);
+    let third = fly(Canary::Workers);
+    assert!(third.sick);
+    assert_eq!(third.fault, Fault::WorkersDown);
+    assert!(fly(Canary::Well).sick, "once is not enough");
+    assert_eq!(fly(Canary::Well).fault, Fault::None);
+    for _ in 0..3 {
+        fly(Canary::Silent);
+    }
+    let old = now + CANARY + Duration::from_millis(1);
+    assert!(!condition(&mut table, old).sick, "nobody looked since");
+}
+
+#[test]
+fn heartbeats_and_workers_are_missed() {
+    let (mut table, now) = table();
+    table.apply(Event::Bus(true), now);
+    table.apply(reported(1, 0), now);
+    assert_eq!(
+        condition(&mut table, now).fault,
+        Fault::None,
+        "never had any"
+    );
+    table.apply(reported(2, 3), now);
+    table.apply(reported(3, 0), now);
+    assert_eq!(condition(&mut table, now).fault, Fault::FunctionDown);
+    table.apply(reported(4, 1), now);
+    assert_eq!(condition(&mut table, now).fault, Fault::None);
+    let late = now + HEARTBEAT + Duration::from_millis(1);
+    assert_eq!(condition(&mut table, late).fault, Fault::BusDown);
+}
+
+#[test]
+fn failing_traffic_is_grey() {
+    let (mut table, now) = table();
+    let serve = |table: &mut Table, outcome| {
+        let endpoint = endpoint();
+        let target = None;
+        table.apply(
+            Event::Served {
+                endpoint,
+                outcome,
+                target,
+            },
+            now,
+        );
+    };
+    for _ in 0..9 {
+        serve(&mut table, ServedOutcome::Declined);
+    }
+    assert_eq!(condition(&mut table, now).fault, Fault::None, "too few");
+    serve(&mut table, ServedOutcome::Declined);
+    assert_eq!(condition(&mut table, now).fault, Fault::Grey);
+    serve(&mut table, ServedOutcome::Answered(100));
+    assert_eq!(condition(&mut table, now).fault, Fault::None);
+}
