@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, Ready, Token};
+use crate::admin::{self, Admin, Events, Painter, Ready, Token};
 use crate::chatter::{Chatter, Turn};
 use crate::config::{self, Settings};
+use crate::explain::Diary;
 use crate::keeper::Keeper;
 use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
@@ -85,6 +86,7 @@ struct World {
     reader: SnapshotReader,
     budget: Arc<RetryBudget>,
     policy: Arc<ArcSwap<Policy>>,
+    diary: Arc<Diary>,
 }
 
 /// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
@@ -126,6 +128,7 @@ pub async fn run(
     };
     let world = World {
         policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
+        diary: Arc::new(Diary::new(settings.explain)),
         settings,
         metrics,
         events,
@@ -146,8 +149,19 @@ pub async fn run(
         metrics: Arc::clone(&world.metrics),
     };
     tasks.spawn(reload.run(background.clone()));
+    let pictures = Events::new(background.clone());
+    let painter = Painter {
+        snapshots: world.reader.clone(),
+        ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        orders: token.is_some(),
+        events: pictures.clone(),
+    };
+    tasks.spawn(painter.run(background.clone()));
     let admin = Admin {
         ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        events: pictures,
         snapshots: world.reader.clone(),
         metrics: Arc::clone(&world.metrics),
         orders,
@@ -325,6 +339,7 @@ impl World {
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),
+            diary: Arc::clone(&self.diary),
             metrics: Arc::clone(&self.metrics),
         })
     }

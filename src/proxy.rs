@@ -17,6 +17,7 @@ mod context;
 mod exchange;
 mod failed;
 mod replay;
+mod story;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +37,7 @@ use tokio::time::timeout;
 use self::context::Context;
 use self::replay::Replay;
 pub use self::replay::ReplayBudget;
+use crate::explain::Diary;
 use crate::identity::{self, Facts};
 use crate::metrics::{Metrics, Outcome};
 use crate::response::{self, Problematic, Record};
@@ -59,6 +61,8 @@ pub struct EdgeProxy {
     pub pool: Arc<Pool>,
     /// What live traffic has to tell; never waited for.
     pub news: mpsc::Sender<Event>,
+    /// The last calls, for whoever asks why.
+    pub diary: Arc<Diary>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -86,7 +90,7 @@ impl HttpServerApp for EdgeProxy {
         session.set_write_timeout(Some(WRITE_TIMEOUT));
         let mut ctx = self.begin();
         let outcome = self.serve(&mut session, &mut ctx).await;
-        self.note(&session, &ctx, outcome);
+        self.note(&session, &mut ctx, outcome);
         if matches!(outcome, Outcome::Gone | Outcome::Broken) {
             return None;
         }
@@ -160,7 +164,7 @@ impl EdgeProxy {
     }
 
     /// The end of a call in the books.
-    fn note(&self, session: &ServerSession, ctx: &Context, outcome: Outcome) {
+    fn note(&self, session: &ServerSession, ctx: &mut Context, outcome: Outcome) {
         self.metrics.request.in_flight.dec();
         let snapshot = self.snapshots.load();
         let region = ctx.attempt.as_ref().and_then(|a| {
@@ -192,6 +196,7 @@ impl EdgeProxy {
                 .map_or(snapshot.epoch, |a| a.decision.epoch),
         };
         response::write(&record, &self.metrics);
+        self.keep(ctx, &record);
     }
 }
 

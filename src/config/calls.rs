@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
 
-use super::file::{ReplayFile, UpstreamFile};
+use super::file::{ExplainFile, ReplayFile, UpstreamFile};
 use super::settings::{require, some_time, span};
 
 /// How to speak with regions.
@@ -35,6 +35,15 @@ pub struct ReplaySettings {
     pub total: usize,
 }
 
+/// What is kept of calls to explain them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExplainSettings {
+    /// Of calls that neither moved nor failed, this share; of those that did, all.
+    pub share: f64,
+    /// The last so many of each of the two kinds.
+    pub kept: usize,
+}
+
 // === impl UpstreamSettings ===
 
 impl Default for UpstreamSettings {
@@ -58,6 +67,17 @@ impl Default for ReplaySettings {
         Self {
             per_call: 1 << 20,
             total: 256 << 20,
+        }
+    }
+}
+
+// === impl ExplainSettings ===
+
+impl Default for ExplainSettings {
+    fn default() -> Self {
+        Self {
+            share: 0.01,
+            kept: 500,
         }
     }
 }
@@ -112,3 +132,25 @@ pub(super) fn replay(file: &ReplayFile) -> Result<ReplaySettings, RuleError> {
     )?;
     Ok(replay)
 }
+
+pub(super) fn explain(file: &ExplainFile) -> Result<ExplainSettings, RuleError> {
+    let base = ExplainSettings::default();
+    let explain = ExplainSettings {
+        share: file.share.unwrap_or(base.share),
+        kept: file.kept.unwrap_or(base.kept),
+    };
+    require(
+        (0.0..=1.0).contains(&explain.share),
+        "explain.share",
+        "must be from 0 to 1",
+    )?;
+    require(
+        explain.kept <= MOST_KEPT,
+        "explain.kept",
+        "must be at most 100000: each takes some kilobytes",
+    )?;
+    Ok(explain)
+}
+
+/// With fifty regions a call that moved takes about 20 kB.
+const MOST_KEPT: usize = 100_000;

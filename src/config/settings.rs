@@ -8,7 +8,7 @@ use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
-use super::calls::{self, ReplaySettings, UpstreamSettings};
+use super::calls::{self, ExplainSettings, ReplaySettings, UpstreamSettings};
 use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
 use crate::route::Policy;
 use crate::table::Limits;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub upstream: UpstreamSettings,
     /// What to keep of bodies.
     pub replay: ReplaySettings,
+    /// What to keep of calls to explain them.
+    pub explain: ExplainSettings,
     /// How to stop.
     pub stop: Stop,
     /// The regions.
@@ -254,6 +256,7 @@ impl TryFrom<File> for Settings {
             policy: policy(&file.route)?,
             upstream: calls::upstream(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
+            explain: calls::explain(&file.explain)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),

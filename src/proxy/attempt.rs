@@ -16,8 +16,8 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Decision, Failure, NoRegion, Tried, Why};
-use crate::table::{Event, ServedOutcome, Snapshot};
+use crate::route::{self, Failure, NoRegion, Tried, Why};
+use crate::table::{Event, ServedOutcome};
 use crate::upstream::{DialError, Lease};
 
 /// Why there is no answer.
@@ -88,7 +88,7 @@ impl EdgeProxy {
         let snapshot = self.snapshots.load();
         let decision = match ctx.next.take() {
             Some(decision) => decision,
-            None => self.decide(&snapshot, ctx)?,
+            None => self.decide(&snapshot, ctx, None)?,
         };
         if let Some(view) = snapshot.regions.get(decision.region.0)
             && ctx.polled().is_none()
@@ -274,11 +274,11 @@ impl EdgeProxy {
             time_left: ctx.time_left(),
         };
         let snapshot = self.snapshots.load();
-        let mut elsewhere = self.decide(&snapshot, ctx);
+        let mut elsewhere = self.decide(&snapshot, ctx, Some(failure));
         if elsewhere.is_err() && failure == Failure::Refused {
             // A region that refuses one stream is there: without another one, it is asked again.
             ctx.tried = Tried::default();
-            elsewhere = self.decide(&snapshot, ctx);
+            elsewhere = self.decide(&snapshot, ctx, Some(failure));
         }
         let next = match elsewhere {
             // Asking who holds an answer is no work that is done again.
@@ -302,13 +302,6 @@ impl EdgeProxy {
     fn stop(&self, ctx: &mut Context, why: Why) {
         self.metrics.request.stopped(why);
         ctx.stop = Some(why);
-    }
-
-    fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
-        if let Some(polled) = ctx.polled() {
-            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
-        }
-        route::decide(snapshot, &self.policy.load(), &ctx.ask(), ctx.next_seed())
     }
 
     /// Of all calls on a connection that fell silent, the first to leave tells.

@@ -1,6 +1,7 @@
 //! The edge alone, in this process, in front of regions that do as they are told: TLS, protocols, identity, failover,
 //! streams, admin pages, stop.
 
+mod explain;
 mod failover;
 mod harness;
 mod identity;

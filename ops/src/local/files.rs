@@ -225,6 +225,9 @@ password = "{password}"
 [health]
 hold_down = "1s"
 
+[explain]
+share = 1.0
+
 [stop]
 notice = "100ms"
 grace = "4s"
