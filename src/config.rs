@@ -10,7 +10,7 @@ use std::path::Path;
 
 use frontdoor_protocol::config::ConfigError;
 
-pub use self::calls::{ReplaySettings, UpstreamSettings};
+pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 pub use self::settings::{
     Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
     UpstreamEndpoint,

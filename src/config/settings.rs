@@ -8,7 +8,7 @@ use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
-use super::calls::{self, ReplaySettings, UpstreamSettings};
+use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
 use crate::route::Policy;
 use crate::table::Limits;
@@ -63,8 +63,12 @@ pub struct Settings {
     pub policy: Policy,
     /// How to speak with regions.
     pub upstream: UpstreamSettings,
+    /// With which files, where that is over TLS.
+    pub region_tls: Option<RegionTls>,
     /// What to keep of bodies.
     pub replay: ReplaySettings,
+    /// What callers may take.
+    pub calls: CallLimits,
     /// How to stop.
     pub stop: Stop,
     /// The regions.
@@ -159,6 +163,8 @@ pub struct RegionSettings {
     pub name: RegionName,
     /// Where it is.
     pub endpoint: UpstreamEndpoint,
+    /// Its name in TLS; none where it is spoken to in the clear.
+    pub server_name: Option<String>,
     /// Its share among equals.
     pub weight: f64,
 }
@@ -180,6 +186,9 @@ impl Settings {
         for certificate in &mut self.certificates {
             certificate.cert = folder.join(&certificate.cert);
             certificate.key = folder.join(&certificate.key);
+        }
+        if let Some(tls) = &mut self.region_tls {
+            tls.be_relative_to(folder);
         }
         if let Some(file) = &mut self.state_file {
             *file = folder.join(&*file);
@@ -253,12 +262,14 @@ impl TryFrom<File> for Settings {
             limits: limits(&file.health)?,
             policy: policy(&file.route)?,
             upstream: calls::upstream(&file.upstream)?,
+            region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
+            calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
             },
-            regions: regions(file.regions)?,
+            regions: regions(file.regions, file.upstream.ca.is_some())?,
         })
     }
 }
@@ -428,7 +439,7 @@ fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
     Ok(policy)
 }
 
-fn regions(files: Vec<RegionFile>) -> Result<Vec<RegionSettings>, RuleError> {
+fn regions(files: Vec<RegionFile>, trust: bool) -> Result<Vec<RegionSettings>, RuleError> {
     require(!files.is_empty(), "regions", "must have at least one entry")?;
     let mut regions: Vec<RegionSettings> = Vec::with_capacity(files.len());
     for (index, file) in files.into_iter().enumerate() {
@@ -449,22 +460,47 @@ fn regions(files: Vec<RegionFile>) -> Result<Vec<RegionSettings>, RuleError> {
             );
             return Err(RuleError::new(key("name"), rule));
         }
-        let endpoint =
+        let (endpoint, secured) =
             endpoint(&file.endpoint).map_err(|rule| RuleError::new(key("endpoint"), rule))?;
+        require(
+            secured || file.server_name.is_none(),
+            &key("server_name"),
+            "is for https endpoints",
+        )?;
+        require(
+            !secured || trust,
+            "upstream.ca",
+            "must be given for https endpoints",
+        )?;
+        let named = |name: &String| !name.starts_with('_');
+        let server_name = file.server_name.or_else(|| Some(endpoint.host.clone()));
+        require(
+            !secured || server_name.as_ref().is_some_and(named),
+            &key("server_name"),
+            "must be given for SRV records: the name in the region's certificate",
+        )?;
         regions.push(RegionSettings {
             name: file.name,
             endpoint,
+            server_name: server_name.filter(|_| secured),
             weight,
         });
     }
     Ok(regions)
 }
 
-fn endpoint(text: &str) -> Result<UpstreamEndpoint, String> {
+/// An endpoint, and whether it is spoken to over TLS.
+fn endpoint(text: &str) -> Result<(UpstreamEndpoint, bool), String> {
     let rule = || {
-        format!("`{text}` must be http://host:port, or http://_service._tcp.name for SRV records")
+        format!(
+            "`{text}` must be http://host:port (or https), or http://_service._tcp.name for SRV records"
+        )
     };
-    let rest = text.strip_prefix("http://").ok_or_else(rule)?;
+    let secured = text.strip_prefix("https://");
+    let rest = secured
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or_else(rule)?;
+    let secured = secured.is_some();
     let rest = rest.trim_end_matches('/');
     let (host, port) = if rest.starts_with('_') {
         (rest, None)
@@ -477,10 +513,11 @@ fn endpoint(text: &str) -> Result<UpstreamEndpoint, String> {
     if host.is_empty() || host.contains('/') || !named {
         Err(rule())
     } else {
-        Ok(UpstreamEndpoint {
+        let endpoint = UpstreamEndpoint {
             host: host.to_owned(),
             port,
-        })
+        };
+        Ok((endpoint, secured))
     }
 }
 

@@ -11,7 +11,12 @@ use frontdoor_protocol::names::RequestId;
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
 
+use crate::identity::trace::Trace;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where a call stands in a distributed trace (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers of a caller that claim what only a front door may say.
@@ -49,6 +54,8 @@ pub struct Passing<'a> {
     pub tls: bool,
     /// Whom the caller asked for.
     pub authority: &'a str,
+    /// Its place in a distributed trace.
+    pub trace: Trace,
     /// How the region is spoken to.
     pub scheme: http::uri::Scheme,
 }
@@ -79,6 +86,7 @@ pub fn to_region(
         let stays = OF_THE_CONNECTION.contains(&name.as_str())
             || SPOOFABLE.contains(&name.as_str())
             || name.as_str().starts_with(headers::OUR_PREFIX)
+            || (*name == TRACESTATE && !passing.trace.continued)
             || (name == http::header::TE && value != "trailers")
             || nominated
                 .iter()
@@ -90,6 +98,10 @@ pub fn to_region(
     travelling.insert(
         headers::REQUEST_ID,
         HeaderValue::from_str(&passing.id.to_string())?,
+    );
+    travelling.insert(
+        TRACEPARENT,
+        HeaderValue::from_str(&passing.trace.to_string())?,
     );
     let millis = u64::try_from(passing.time_left.as_millis()).unwrap_or(u64::MAX);
     travelling.insert(headers::REMAINING_MS, HeaderValue::from(millis));
@@ -149,6 +161,8 @@ mod tests {
             ("x-private", "1"),
             ("te", "gzip"),
             ("host", "here"),
+            ("traceparent", "nonsense"),
+            ("tracestate", "a=b"),
         ] {
             builder = builder.header(name, value);
         }
@@ -160,6 +174,7 @@ mod tests {
             peer: Some(IpAddr::from([10, 0, 0, 1])),
             tls: true,
             authority: "f.example",
+            trace: Trace::read(None, 10, 11),
             scheme: http::uri::Scheme::HTTP,
         };
         let request = to_region(&head, passing).expect("valid");
@@ -175,6 +190,10 @@ mod tests {
         assert_eq!(all("x-forwarded-for"), ["10.0.0.1"]);
         assert_eq!(all("x-forwarded-proto"), ["https"]);
         assert_eq!(all("x-kept"), ["1", "2"]);
+        assert_eq!(
+            all("traceparent"),
+            ["00-0000000000000000000000000000000a-000000000000000b-01"]
+        );
         for gone in [
             "frontdoor-execution",
             "forwarded",
@@ -182,6 +201,7 @@ mod tests {
             "x-private",
             "te",
             "host",
+            "tracestate",
         ] {
             assert!(all(gone).is_empty(), "{gone}");
         }

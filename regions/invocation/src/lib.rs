@@ -34,6 +34,8 @@ mod choice;
 
 mod attach;
 
+mod canary;
+
 mod front;
 
 mod report;
@@ -47,6 +49,7 @@ mod service;
 use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{LinkError, StreamError};
+pub use front::SecureError;
 pub use service::RunError;
 
 /// Runs the service until it has stopped in order after `shutdown` was cancelled.

@@ -1,7 +1,7 @@
 //! One accepted call as a state machine: what may follow what, and what may be said about its execution (pure).
 //!
 //! ```text
-//! queued ──▶ claimed ──▶ head ──▶ streaming ──▶ done
+//! queued ◀─▶ claimed ──▶ head ──▶ streaming ──▶ done
 //!    └──────────┴──────────┴─────────┴────────▶ cancelled | expired | failed
 //! ```
 //!
@@ -51,6 +51,8 @@ pub(crate) enum Event {
     QueueFailed,
     /// The worker's stream broke or made no sense.
     WorkerLost,
+    /// A worker that was chosen provably did not begin, and will not.
+    Returned,
 }
 
 /// How the workers of a version attach, as far as it was seen.
@@ -81,6 +83,7 @@ impl State {
     pub(crate) const fn next(self, event: Event) -> Option<Self> {
         match (self, event) {
             (Self::Queued, Event::Claim) => Some(Self::Claimed),
+            (Self::Claimed, Event::Returned) => Some(Self::Queued),
             (Self::Claimed, Event::HeadArrived) => Some(Self::Head),
             (Self::Head, Event::BodyBegan) => Some(Self::Streaming),
             (Self::Streaming, Event::BodyEnded) => Some(Self::Done),
@@ -130,7 +133,7 @@ impl State {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
+    const EVENTS: [Event; 9] = [
         Event::Claim,
         Event::HeadArrived,
         Event::BodyBegan,
@@ -139,6 +142,7 @@ mod tests {
         Event::DeadlinePassed,
         Event::QueueFailed,
         Event::WorkerLost,
+        Event::Returned,
     ];
 
     /// Every event in every state; `_` is refused.
@@ -146,17 +150,20 @@ mod tests {
     fn every_event_in_every_state() {
         use State::{Cancelled as X, Claimed as C, Done as D, Expired as E, Failed as F};
         use State::{Head as H, Streaming as S};
-        let (x, e, f) = (Some(X), Some(E), Some(F));
-        let table: [(State, [Option<State>; 8]); 8] = [
-            //               Claim  Head   Began  Ended  Left Deadline Queue Worker
-            (State::Queued, [Some(C), None, None, None, x, e, f, None]),
-            (C, [None, Some(H), None, None, x, e, None, f]),
-            (H, [None, None, Some(S), None, x, None, None, f]),
-            (S, [None, None, None, Some(D), x, None, None, f]),
-            (D, [None; 8]),
-            (X, [None; 8]),
-            (E, [None; 8]),
-            (F, [None; 8]),
+        let (q, x, e, f) = (Some(State::Queued), Some(X), Some(E), Some(F));
+        let table: [(State, [Option<State>; 9]); 8] = [
+            //               Claim  Head   Began  Ended  Left Deadline Queue Worker Returned
+            (
+                State::Queued,
+                [Some(C), None, None, None, x, e, f, None, None],
+            ),
+            (C, [None, Some(H), None, None, x, e, None, f, q]),
+            (H, [None, None, Some(S), None, x, None, None, f, None]),
+            (S, [None, None, None, Some(D), x, None, None, f, None]),
+            (D, [None; 9]),
+            (X, [None; 9]),
+            (E, [None; 9]),
+            (F, [None; 9]),
         ];
         for (state, row) in table {
             for (event, next) in EVENTS.into_iter().zip(row) {

@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::headers::Execution;
 use frontdoor_protocol::names::RequestId;
 use hyper::body::Incoming;
@@ -16,6 +18,7 @@ use uuid::Uuid;
 
 use super::HeadFault;
 use super::download::Rest;
+use super::relay::read_head;
 use crate::dispatch::{Cancel, Cancels, Version};
 use crate::pending::{Event, State};
 
@@ -29,6 +32,8 @@ const REMEMBERED: usize = 1024;
 pub(crate) struct Arrival {
     /// Head and body of the answer.
     pub(crate) stream: Incoming,
+    /// The head and what came with it, if it was read already.
+    pub(crate) head: Option<Box<(ResponseHead, Option<Bytes>)>>,
     /// Whether it claimed the call before it ran it.
     pub(crate) claimed: bool,
     /// Tells the worker how it ended; dropped means that the caller left.
@@ -237,6 +242,28 @@ impl Entry {
 // === impl Arrival ===
 
 impl Arrival {
+    /// A stream of which nothing was read yet.
+    pub(super) const fn new(
+        stream: Incoming,
+        claimed: bool,
+        closing: oneshot::Sender<Closing>,
+    ) -> Self {
+        Self {
+            stream,
+            head: None,
+            claimed,
+            closing,
+        }
+    }
+
+    /// The head of the answer, and what of the body came with it.
+    pub(crate) async fn read_head(&mut self) -> Result<(ResponseHead, Option<Bytes>), HeadFault> {
+        match self.head.take() {
+            Some(read) => Ok(*read),
+            None => read_head(&mut self.stream).await,
+        }
+    }
+
     /// Turns the worker away: what it brought is no answer.
     pub(crate) fn refuse(self, fault: HeadFault) {
         // It may be gone; then nobody needs to know.

@@ -23,7 +23,7 @@ use super::wait::{self, Wait};
 use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
-use crate::attach::{HeadFault, Relay, read_head};
+use crate::attach::{HeadFault, Relay};
 use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
@@ -171,6 +171,7 @@ impl Front {
         let (deadline, patience) = (times.began + times.life, times.life);
         let wait = Wait {
             dispatch: &self.dispatch,
+            standby: &self.standby,
             phases: &self.phases,
             call: &mut call,
             arrival,
@@ -180,7 +181,7 @@ impl Front {
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
-        let read = read_head(&mut arrival.stream);
+        let read = arrival.read_head();
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
@@ -353,7 +354,7 @@ pub(super) async fn take_in(
         .map_err(|_| Refusal::BodyBroken)
 }
 
-fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
+pub(super) fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
     let _ = call.apply(Event::WorkerLost);
     let refusal = match &fault {
         HeadFault::Lost => Refusal::WorkerLost,
