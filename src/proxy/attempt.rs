@@ -16,7 +16,7 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Decision, Failure, NoRegion, Tried, Why};
+use crate::route::{self, Decision, Failure, NoRegion, Reason, Tried, Why};
 use crate::table::{Event, ServedOutcome, Snapshot};
 use crate::upstream::{DialError, Lease};
 
@@ -120,8 +120,13 @@ impl EdgeProxy {
         loop {
             let lease = self.lease(session, ctx, endpoint).await?;
             let reused = lease.reused;
-            let request = to_region(session, ctx, self.pool.secures(endpoint))
-                .map_err(|_| Trouble::Unsendable)?;
+            let request = to_region(
+                session,
+                ctx,
+                self.is_movable(ctx),
+                self.pool.secures(endpoint),
+            )
+            .map_err(|_| Trouble::Unsendable)?;
             let again =
                 match Exchange::open(lease, request, session, replay, self.admission.limits()) {
                     Err(_) => Trouble::NeverSent,
@@ -315,6 +320,13 @@ impl EdgeProxy {
         ctx.stop = Some(why);
     }
 
+    /// Whether a well region would be left for the call if the one it goes to declined it.
+    fn is_movable(&self, ctx: &Context) -> bool {
+        let another = self.decide(&self.snapshots.load(), ctx);
+        ctx.attempts <= self.policy.moves
+            && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
+    }
+
     fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
         if let Some(polled) = ctx.polled() {
             return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
@@ -357,11 +369,13 @@ fn answered(ctx: &Context) -> Outcome {
 fn to_region(
     session: &ServerSession,
     ctx: &Context,
+    movable: bool,
     secure: bool,
 ) -> Result<http::Request<()>, http::Error> {
     let head = session.req_header();
     let passing = Passing {
         id: ctx.id,
+        movable,
         time_left: ctx.time_left(),
         peer: session
             .client_addr()

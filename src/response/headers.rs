@@ -52,6 +52,8 @@ pub struct Passing<'a> {
     pub peer: Option<IpAddr>,
     /// Whether the caller came over TLS.
     pub tls: bool,
+    /// Whether another region could take the call.
+    pub movable: bool,
     /// Whom the caller asked for.
     pub authority: &'a str,
     /// Its place in a distributed trace.
@@ -108,6 +110,9 @@ pub fn to_region(
     if let Some(peer) = passing.peer {
         travelling.insert(FORWARDED_FOR, HeaderValue::from_str(&peer.to_string())?);
     }
+    if passing.movable {
+        travelling.insert(headers::MOVABLE, HeaderValue::from_static("1"));
+    }
     let scheme = if passing.tls { "https" } else { "http" };
     travelling.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     Ok(request)
@@ -155,6 +160,7 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "gopher"),
             ("forwarded", "host=evil"),
+            ("frontdoor-movable", "forged"),
             ("x-kept", "1"),
             ("x-kept", "2"),
             ("connection", "close, X-Private"),
@@ -173,6 +179,7 @@ mod tests {
             time_left: Duration::from_millis(1500),
             peer: Some(IpAddr::from([10, 0, 0, 1])),
             tls: true,
+            movable: true,
             authority: "f.example",
             trace: Trace::read(None, 10, 11),
             scheme: http::uri::Scheme::HTTP,
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(all("frontdoor-remaining-ms"), ["1500"]);
         assert_eq!(all("x-forwarded-for"), ["10.0.0.1"]);
         assert_eq!(all("x-forwarded-proto"), ["https"]);
+        assert_eq!(all("frontdoor-movable"), ["1"]);
         assert_eq!(all("x-kept"), ["1", "2"]);
         assert_eq!(
             all("traceparent"),

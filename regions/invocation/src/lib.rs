@@ -18,6 +18,8 @@ mod phase;
 
 mod pending;
 
+mod drain;
+
 pub mod config;
 
 mod auth;

@@ -194,6 +194,73 @@ mod tests {
         }
     }
 
+    /// A call and all copies of its message: which worker was granted it, how often it ran, what its caller was told.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct World {
+        state: State,
+        /// Copies that no worker has brought yet.
+        copies: u8,
+        runs: u8,
+        told: Vec<Execution>,
+    }
+
+    impl World {
+        fn after(&self, event: Event) -> Self {
+            let mut world = self.clone();
+            if event == Event::Claim {
+                world.copies -= 1;
+            }
+            let Some(next) = self.state.next(event) else {
+                return world;
+            };
+            world.state = next;
+            world.runs += u8::from(event == Event::Claim);
+            if next.is_over() {
+                world.told.push(self.state.execution(Manners::Claiming));
+            }
+            world
+        }
+    }
+
+    /// Every order of every event, with four copies of the message on their way: a walk through all that can be reached.
+    #[test]
+    fn no_order_of_events_runs_a_call_twice_or_loses_its_caller() {
+        let start = World {
+            state: State::Queued,
+            copies: 4,
+            runs: 0,
+            told: Vec::new(),
+        };
+        let mut seen = std::collections::HashSet::from([start.clone()]);
+        let mut open = vec![start];
+        while let Some(world) = open.pop() {
+            assert!(world.runs <= 1, "{world:?}");
+            assert_eq!(
+                world.told.len(),
+                usize::from(world.state.is_over()),
+                "{world:?}"
+            );
+            if world.told.contains(&Execution::NotStarted) {
+                assert_eq!(world.runs, 0, "{world:?}");
+            }
+            // Who waits is answered in time whatever else happens, or sees a stream that can break or end.
+            let ends = [Event::DeadlinePassed, Event::WorkerLost];
+            let ends = ends.iter().any(|e| world.after(*e).state.is_over());
+            assert!(ends || world.state.is_over(), "{world:?}");
+            for event in EVENTS {
+                if event == Event::Claim && world.copies == 0 {
+                    continue;
+                }
+                let next = world.after(event);
+                if seen.insert(next.clone()) {
+                    open.push(next);
+                }
+            }
+        }
+        let states: std::collections::HashSet<State> = seen.iter().map(|w| w.state).collect();
+        assert_eq!(states.len(), STATES.len(), "all of it was walked");
+    }
+
     #[test]
     fn numbers_name_states() {
         for state in STATES {

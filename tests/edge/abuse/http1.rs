@@ -211,6 +211,8 @@ async fn what_is_too_large_is_refused() {
         ),
     ] {
         let (closed, said) = say(edge.ports.http, &bytes, A_WHILE).await;
+        // With a body that is not read, the connection cannot be used again.
+        let closed = closed || !what.ends_with("body");
         assert!(
             closed && expected.contains(&status(&said)),
             "{what}: {closed} {said}"

@@ -27,6 +27,7 @@ use crate::attach::{HeadFault, Relay};
 use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
+use crate::drain::Crew;
 use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome, Refusal, Stamp};
@@ -180,7 +181,13 @@ impl Front {
             outage,
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
-        let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
+        let arrival = wait.worker(id, deadline_unix_ms, work).await;
+        let mut arrival = arrival.map_err(|refusal| match refusal {
+            Refusal::QueueFull { .. } => Refusal::QueueFull {
+                retry: self.retry_after(call.version()),
+            },
+            other => other,
+        })?;
         let read = arrival.read_head();
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
@@ -203,6 +210,15 @@ impl Front {
         })
     }
 
+    /// When the queue of a version will have been worked off.
+    fn retry_after(&self, version: &Version) -> u64 {
+        let crew = self.workers.seen(version.id).map(|seen| Crew {
+            slots: seen.slots,
+            service: seen.service,
+        });
+        self.desk.retry_after(version, crew)
+    }
+
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
     pub(super) async fn accept(
         &self,
@@ -220,7 +236,9 @@ impl Front {
         let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
         let patience = patience.map_err(Refusal::Poll)?;
         let version = self.version(&target, caller.versions.as_deref())?;
-        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
+        let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
+            retry: self.retry_after(&version),
+        })?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
             return Err(Refusal::Draining);

@@ -127,7 +127,8 @@ fn failed(call: &mut Call, fault: &Fault) -> Option<Refusal> {
     // What is certainly not ours in the queue must not be purged.
     call.set_in_queue(matches!(fault, Fault::Unknown(_) | Fault::LinkLost));
     Some(match fault {
-        Fault::Full => Refusal::QueueFull,
+        // The caller of this says when to come back.
+        Fault::Full => Refusal::QueueFull { retry: 1 },
         Fault::Duplicate => Refusal::Duplicate,
         Fault::TooLarge => Refusal::HeadTooLarge,
         Fault::LinkLost => Refusal::BusLost(execution),
