@@ -323,7 +323,7 @@ impl EdgeProxy {
     /// Whether a well region would be left for the call if the one it goes to declined it.
     fn is_movable(&self, ctx: &Context) -> bool {
         let another = self.decide(&self.snapshots.load(), ctx);
-        ctx.attempts <= self.policy.moves
+        ctx.attempts <= self.policy.load().moves
             && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
     }
 
