@@ -3,14 +3,17 @@
 //! `file.rs` is what is written, `settings.rs` what is meant, `calls.rs` that of the request path. Read once at start; nothing on a request's path looks here.
 
 mod calls;
+mod explain;
 mod file;
+mod rules;
 mod settings;
 
 use std::path::Path;
 
 use frontdoor_protocol::config::ConfigError;
 
-pub use self::calls::{ExplainSettings, ReplaySettings, UpstreamSettings};
+pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
+pub use self::explain::ExplainSettings;
 pub use self::settings::{
     Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
     UpstreamEndpoint,

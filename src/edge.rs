@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Events, Painter, Ready, Token};
+use crate::canary::Canaries;
 use crate::chatter::{Chatter, Turn};
 use crate::config::{self, Settings};
 use crate::explain::Diary;
@@ -27,13 +28,13 @@ use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
 use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
-use crate::proxy::{EdgeProxy, ReplayBudget};
+use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
 use crate::reload::Reload;
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::{Policy, RetryBudget};
 use crate::table::{self, Event, SnapshotReader, Table};
-use crate::upstream::{self, Pool};
+use crate::upstream::{self, Dialer, Pool, TrustError};
 
 /// Why the edge cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum EdgeError {
     /// A certificate is of no use.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// Regions cannot be spoken to over TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -81,6 +85,7 @@ struct Ports {
 /// What all background tasks share.
 struct World {
     settings: Settings,
+    dialer: Arc<Dialer>,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     reader: SnapshotReader,
@@ -104,6 +109,8 @@ pub async fn run(
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
     let acceptor = acceptor(Arc::clone(&certificates))?;
     let token = token(&settings.admin)?;
+    let dialer = Dialer::new(&settings.regions, settings.region_tls.as_ref())?;
+    let dialer = Arc::new(dialer);
     let ports = Ports::open(&settings)?;
     let names: Vec<String> = settings
         .regions
@@ -130,6 +137,7 @@ pub async fn run(
         policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
         diary: Arc::new(Diary::new(settings.explain)),
         settings,
+        dialer,
         metrics,
         events,
         reader,
@@ -143,7 +151,7 @@ pub async fn run(
     let orders = world.take_orders(&mut tasks, &background);
     let reload = Reload {
         settings: world.settings.clone(),
-        certificates,
+        certificates: Arc::clone(&certificates),
         policy: Arc::clone(&world.policy),
         events: world.events.clone(),
         metrics: Arc::clone(&world.metrics),
@@ -182,6 +190,7 @@ pub async fn run(
 
     let pool = Arc::new(Pool::new(
         world.settings.upstream,
+        Arc::clone(&world.dialer),
         Arc::clone(&world.metrics),
     ));
     tasks.spawn(upstream::keep_warm(
@@ -192,10 +201,11 @@ pub async fn run(
     let (drain, draining) = watch::channel(false);
     let calls = TaskTracker::new();
     let front = Arc::new(Front {
-        app: world.proxy(Arc::clone(&pool)),
+        app: world.proxy(Arc::clone(&pool), certificates),
         acceptor,
         metrics: Arc::clone(&world.metrics),
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
+        handshake: world.settings.calls.handshake,
         streams: world.settings.listen.streams,
         draining,
         tasks: calls.clone(),
@@ -290,13 +300,21 @@ impl World {
         }
         let prober = Prober {
             settings: self.settings.probe.clone(),
+            dialer: Arc::clone(&self.dialer),
             snapshots: self.reader.clone(),
             events: self.events.clone(),
             metrics: Arc::clone(&self.metrics),
         };
         tasks.spawn(prober.run(stop.clone()));
-        let (turn, _) = watch::channel(Turn::Alone);
         if let Some(settings) = self.settings.nats.clone() {
+            let (turn, whose) = watch::channel(Turn::Alone);
+            let canaries = Canaries {
+                snapshots: self.reader.clone(),
+                turn: whose,
+                dialer: Arc::clone(&self.dialer),
+                events: self.events.clone(),
+            };
+            tasks.spawn(canaries.run(stop.clone()));
             let chatter = Chatter {
                 settings,
                 edge: rand::random(),
@@ -329,13 +347,15 @@ impl World {
     }
 
     /// The request path.
-    fn proxy(&self, pool: Arc<Pool>) -> Arc<EdgeProxy> {
+    fn proxy(&self, pool: Arc<Pool>, certificates: Arc<Certificates>) -> Arc<EdgeProxy> {
         let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
             policy: Arc::clone(&self.policy),
             budget: Arc::clone(&self.budget),
+            admission: Arc::new(Admission::new(self.settings.calls)),
+            certificates,
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),

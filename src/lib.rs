@@ -43,6 +43,8 @@ pub mod probe;
 
 pub mod chatter;
 
+pub mod canary;
+
 pub mod orders;
 
 pub mod reload;

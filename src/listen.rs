@@ -31,6 +31,8 @@ pub struct Front<A> {
     pub metrics: Arc<Metrics>,
     /// The most connections at once.
     pub connections: Arc<Semaphore>,
+    /// For everything before the first request.
+    pub handshake: Duration,
     /// The most HTTP/2 streams on a connection.
     pub streams: u32,
     /// Turns true when no new calls are wanted.

@@ -17,17 +17,20 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Slot;
+pub(crate) use self::connection::Slot;
 use self::schedule::{Schedule, Target};
 use crate::config::Probe;
 use crate::metrics::Metrics;
-use crate::region::Endpoint;
+use crate::region::{Endpoint, Health};
 use crate::table::{Event, ProbeOutcome, SnapshotReader};
+use crate::upstream::Dialer;
 
 /// What the prober needs.
 pub struct Prober {
     /// How to check.
     pub settings: Probe,
+    /// How to reach them.
+    pub dialer: Arc<Dialer>,
     /// Whom to check.
     pub snapshots: SnapshotReader,
     /// Where verdicts go.
@@ -80,7 +83,11 @@ impl Prober {
                         region: crate::region::RegionIndex(index),
                         address: endpoint.address,
                     },
-                    health: endpoint.health,
+                    // Another edge doubts it: hearsay, but reason to look sooner.
+                    health: match endpoint.health {
+                        Health::Up | Health::Ramp if region.condition.accused => Health::Suspect,
+                        health => health,
+                    },
                     rtt: endpoint.rtt,
                 })
             });
@@ -93,7 +100,7 @@ impl Prober {
         let allowed = schedule::patience(target.rtt, self.settings.timeout_min, max);
         let late = {
             // Ends with this block: a check that is given up leaves nothing behind.
-            let mut ask = std::pin::pin!(self.ask(endpoint.address, &slot));
+            let mut ask = std::pin::pin!(self.ask(endpoint, &slot));
             match timeout(allowed, &mut ask).await {
                 Ok(outcome) => return self.tell(endpoint, outcome).await,
                 Err(_) => {
@@ -107,8 +114,9 @@ impl Prober {
         }
     }
 
-    async fn ask(&self, address: SocketAddr, slot: &Slot) -> ProbeOutcome {
-        match slot.get(address, &self.settings.path).await {
+    async fn ask(&self, endpoint: Endpoint, slot: &Slot) -> ProbeOutcome {
+        let address = endpoint.address;
+        match slot.get(&self.dialer, endpoint, &self.settings.path).await {
             Ok((status, took)) if status.is_success() => ProbeOutcome::Good(took),
             Ok((status, _)) => {
                 tracing::debug!(%address, %status, "an endpoint says that it is not well");

@@ -11,6 +11,7 @@
 //! pingora-core reads and writes the caller's side; the rest is ours, because a call must be able to begin again elsewhere
 //! with all of its body. No lock is taken, no background task waited for, and one snapshot read per attempt.
 
+mod admission;
 mod answer;
 mod attempt;
 mod context;
@@ -31,16 +32,20 @@ use pingora_core::ErrorType;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+pub use self::admission::Admission;
 use self::context::Context;
 use self::replay::Replay;
 pub use self::replay::ReplayBudget;
 use crate::explain::Diary;
+use crate::identity::trace::Trace;
 use crate::identity::{self, Facts};
+use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
-use crate::response::{self, Problematic, Record};
+use crate::response::{self, Problematic, Record, TRACEPARENT};
 use crate::route::{Policy, RetryBudget};
 use crate::table::{Event, SnapshotReader};
 use crate::upstream::Pool;
@@ -55,6 +60,10 @@ pub struct EdgeProxy {
     pub policy: Arc<ArcSwap<Policy>>,
     /// How much may be repeated.
     pub budget: Arc<RetryBudget>,
+    /// How many calls may come in.
+    pub admission: Arc<Admission>,
+    /// Which certificate is whose.
+    pub certificates: Arc<Certificates>,
     /// How much of bodies may be kept for that.
     pub replay: Arc<ReplayBudget>,
     /// Connections to the regions.
@@ -67,10 +76,9 @@ pub struct EdgeProxy {
     pub metrics: Arc<Metrics>,
 }
 
-/// For a whole request head.
-const HEAD: Duration = Duration::from_secs(15);
-/// A caller that reads nothing for so long has its stream reset: a stalled reader must not hold memory for ever.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A request's target and headers together, in bytes, and the headers' number.
+const HEAD_SIZE: usize = 64 << 10;
+const HEADERS: usize = 128;
 /// For the rest of a body that nobody wanted, so that its connection can be used again.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -81,14 +89,16 @@ impl HttpServerApp for EdgeProxy {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        if !session.is_http2() && !read_head(&mut session, shutdown).await {
+        if !session.is_http2()
+            && !read_head(&mut session, self.admission.limits().head, shutdown).await
+        {
             return None;
         }
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
-        session.set_write_timeout(Some(WRITE_TIMEOUT));
-        let mut ctx = self.begin();
+        session.set_write_timeout(Some(self.admission.limits().write));
+        let mut ctx = self.begin(session.req_header());
         let outcome = self.serve(&mut session, &mut ctx).await;
         self.note(&session, &mut ctx, outcome);
         if matches!(outcome, Outcome::Gone | Outcome::Broken) {
@@ -103,7 +113,7 @@ impl HttpServerApp for EdgeProxy {
 // === impl EdgeProxy ===
 
 impl EdgeProxy {
-    fn begin(&self) -> Context {
+    fn begin(&self, head: &http::request::Parts) -> Context {
         self.metrics.request.in_flight.inc();
         self.budget.deposit();
         let unix = SystemTime::now()
@@ -114,13 +124,17 @@ impl EdgeProxy {
             u64::try_from(unix.as_millis()).unwrap_or_default(),
             rand::random(),
         );
-        Context::new(Instant::now(), seed, id)
+        let mut told = head.headers.get_all(TRACEPARENT).iter();
+        let told = told.next().filter(|_| told.next().is_none());
+        let told = told.map(http::HeaderValue::as_bytes);
+        let trace = Trace::read(told, rand::random(), rand::random());
+        Context::new(Instant::now(), seed, id, trace)
     }
 
     /// One call from its head to its end.
     async fn serve(&self, session: &mut ServerSession, ctx: &mut Context) -> Outcome {
-        if session.req_header().method == Method::CONNECT {
-            return self.fail(session, ctx, Problematic::Engine(405)).await;
+        if let Some(problem) = self.objection(session) {
+            return self.fail(session, ctx, problem).await;
         }
         match identity::read(&facts(session.req_header()), &self.domain) {
             Ok(identity) => {
@@ -133,6 +147,17 @@ impl EdgeProxy {
                 return self.fail(session, ctx, Problematic::Refused(refusal)).await;
             }
         }
+        let headers = &session.req_header().headers;
+        let key = headers.get(http::header::AUTHORIZATION);
+        let key = key.map_or(&[][..], http::HeaderValue::as_bytes);
+        // Counted until the call ends.
+        let _admitted = match self.admission.admit(key, Instant::now()) {
+            Ok(admitted) => admitted,
+            Err(limit) => {
+                self.metrics.request.limited(limit.as_str());
+                return self.fail(session, ctx, Problematic::Limited(limit)).await;
+            }
+        };
         if answer::continue_body(session).await.is_err() {
             return Outcome::Gone;
         }
@@ -146,6 +171,32 @@ impl EdgeProxy {
         outcome
     }
 
+    /// What is wrong with a request, whatever it asks for.
+    fn objection(&self, session: &ServerSession) -> Option<Problematic> {
+        let head = session.req_header();
+        let fields = head.headers.iter();
+        let fields: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+        let announced = head.headers.get(http::header::CONTENT_LENGTH);
+        let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let host = authority(head);
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        let tls = session.digest().and_then(|d| d.ssl_digest.as_ref());
+        let asked_for = tls.and_then(|tls| tls.extension.get::<AskedFor>());
+        if head.method == Method::CONNECT {
+            Some(Problematic::Engine(405))
+        } else if head.headers.len() > HEADERS || fields + head.raw_path().len() > HEAD_SIZE {
+            Some(Problematic::LargeHead)
+        } else if !head.raw_path_is_utf8() || !has_target(head) {
+            Some(Problematic::BadRequest)
+        } else if announced.is_some_and(|length| length > self.admission.limits().body) {
+            Some(Problematic::LargeBody)
+        } else if asked_for.is_some_and(|AskedFor(name)| !self.certificates.agree(name, host)) {
+            Some(Problematic::Misdirected)
+        } else {
+            None
+        }
+    }
+
     /// The edge answers itself.
     async fn fail(
         &self,
@@ -154,7 +205,11 @@ impl EdgeProxy {
         problem: Problematic,
     ) -> Outcome {
         let outcome = match problem {
-            Problematic::Refused(_) => Outcome::Refused,
+            Problematic::Refused(_)
+            | Problematic::LargeHead
+            | Problematic::LargeBody
+            | Problematic::Misdirected
+            | Problematic::Limited(_) => Outcome::Refused,
             _ => Outcome::Failed,
         };
         match answer::write_problem(session, &problem, ctx.id).await {
@@ -174,6 +229,7 @@ impl EdgeProxy {
         let head = session.req_header();
         let record = Record {
             id: ctx.id,
+            trace: ctx.trace.id,
             target: ctx.identity.and_then(|i| i.target()),
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -201,13 +257,13 @@ impl EdgeProxy {
 }
 
 /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
-async fn read_head(session: &mut ServerSession, shutdown: &ShutdownWatch) -> bool {
+async fn read_head(session: &mut ServerSession, limit: Duration, shutdown: &ShutdownWatch) -> bool {
     let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
-    session.set_read_timeout(Some(HEAD));
+    session.set_read_timeout(Some(limit));
     let mut draining = shutdown.clone();
     let read = tokio::select! {
         biased;
-        read = timeout(HEAD + kept, session.read_request()) => read,
+        read = timeout(limit + kept, session.read_request()) => read,
         _ = draining.wait_for(|draining| *draining) => return false,
     };
     // From here on `exchange.rs` keeps the time.
@@ -236,6 +292,20 @@ fn facts(head: &http::request::Parts) -> Facts<'_> {
         poll: bytes(headers::POLL_SECONDS),
         idempotency_key: head.headers.contains_key("idempotency-key"),
     }
+}
+
+/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2). The engine takes anything else for
+/// the root.
+fn has_target(head: &RequestHeader) -> bool {
+    let target = head.raw_path();
+    let begins = |scheme: &[u8]| {
+        let beginning = target.get(..scheme.len());
+        beginning.is_some_and(|b| b.eq_ignore_ascii_case(scheme))
+    };
+    begins(b"/")
+        || begins(b"http://")
+        || begins(b"https://")
+        || (target == b"*" && head.method == Method::OPTIONS)
 }
 
 /// Whom the caller asked for: `:authority` or an absolute target, else `Host`.

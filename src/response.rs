@@ -7,6 +7,6 @@ mod failure;
 mod headers;
 mod record;
 
-pub use self::failure::{Answer, Problematic};
-pub use self::headers::{Passing, from_region, to_region};
+pub use self::failure::{Answer, Limit, Problematic};
+pub use self::headers::{Passing, TRACEPARENT, from_region, to_region};
 pub use self::record::{Record, write};

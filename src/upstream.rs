@@ -6,10 +6,12 @@
 
 mod connection;
 mod deadline;
+mod dialer;
 mod pool;
 mod warm;
 
 pub use self::connection::Lease;
 pub use self::deadline::left;
+pub use self::dialer::{Dialer, TrustError, Wire};
 pub use self::pool::{Cause, DialError, Pool};
 pub use self::warm::keep_warm;

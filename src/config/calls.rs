@@ -1,10 +1,11 @@
 //! Settings of the request path: how regions are spoken to, and what is kept of calls.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
 
-use super::file::{ExplainFile, ReplayFile, UpstreamFile};
+use super::file::{LimitsFile, ReplayFile, UpstreamFile};
 use super::settings::{require, some_time, span};
 
 /// How to speak with regions.
@@ -26,6 +27,15 @@ pub struct UpstreamSettings {
     pub grace: Duration,
 }
 
+/// Files that regions are spoken to with over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionTls {
+    /// The authorities that regions' certificates come from.
+    pub ca: PathBuf,
+    /// Our own certificate chain and its key, for regions that ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// How much may be kept of request bodies for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplaySettings {
@@ -35,13 +45,27 @@ pub struct ReplaySettings {
     pub total: usize,
 }
 
-/// What is kept of calls to explain them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ExplainSettings {
-    /// Of calls that neither moved nor failed, this share; of those that did, all.
-    pub share: f64,
-    /// The last so many of each of the two kinds.
-    pub kept: usize,
+/// What callers may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Calls at once, of everybody.
+    pub calls: usize,
+    /// Calls at once, of one key.
+    pub calls_per_key: u32,
+    /// Calls a second of one key, on the long run; no bound if there is none.
+    pub rate_per_key: Option<u32>,
+    /// What a key may call in one go beyond its rate.
+    pub burst_per_key: u32,
+    /// Bytes of a request's body.
+    pub body: u64,
+    /// For a TLS handshake, an HTTP/2 preface, or the first bytes of a plain connection.
+    pub handshake: Duration,
+    /// For an HTTP/1.1 head.
+    pub head: Duration,
+    /// A body that has begun must go on within this, until an answer begins.
+    pub body_gap: Duration,
+    /// A caller that takes nothing for so long has its call cut: a stalled reader must not hold memory for ever.
+    pub write: Duration,
 }
 
 // === impl UpstreamSettings ===
@@ -71,15 +95,46 @@ impl Default for ReplaySettings {
     }
 }
 
-// === impl ExplainSettings ===
+// === impl CallLimits ===
 
-impl Default for ExplainSettings {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
-            share: 0.01,
-            kept: 500,
+            calls: 20_000,
+            calls_per_key: 10_000,
+            rate_per_key: None,
+            burst_per_key: 100,
+            body: 1 << 30,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(15),
+            body_gap: Duration::from_secs(60),
+            write: Duration::from_secs(60),
         }
     }
+}
+
+pub(super) fn limits(file: &LimitsFile) -> Result<CallLimits, RuleError> {
+    let base = CallLimits::default();
+    let limits = CallLimits {
+        calls: file.calls.unwrap_or(base.calls),
+        calls_per_key: file.calls_per_key.unwrap_or(base.calls_per_key),
+        rate_per_key: file.rate_per_key,
+        burst_per_key: file.burst_per_key.unwrap_or(base.burst_per_key),
+        body: file.body.unwrap_or(base.body),
+        handshake: some_time(file.handshake, base.handshake, "limits.handshake")?,
+        head: some_time(file.head, base.head, "limits.head")?,
+        body_gap: some_time(file.body_gap, base.body_gap, "limits.body_gap")?,
+        write: some_time(file.write, base.write, "limits.write")?,
+    };
+    for (holds, key) in [
+        (limits.calls > 0, "limits.calls"),
+        (limits.calls_per_key > 0, "limits.calls_per_key"),
+        (limits.rate_per_key != Some(0), "limits.rate_per_key"),
+        (limits.burst_per_key > 0, "limits.burst_per_key"),
+    ] {
+        require(holds, key, "must be at least 1")?;
+    }
+    Ok(limits)
 }
 
 pub(super) fn upstream(file: &UpstreamFile) -> Result<UpstreamSettings, RuleError> {
@@ -119,6 +174,33 @@ pub(super) fn upstream(file: &UpstreamFile) -> Result<UpstreamSettings, RuleErro
     Ok(upstream)
 }
 
+// === impl RegionTls ===
+
+impl RegionTls {
+    /// Makes relative paths relative to `folder`.
+    pub(super) fn be_relative_to(&mut self, folder: &Path) {
+        self.ca = folder.join(&self.ca);
+        if let Some((cert, key)) = &mut self.identity {
+            (*cert, *key) = (folder.join(&*cert), folder.join(&*key));
+        }
+    }
+}
+
+pub(super) fn region_tls(file: &UpstreamFile) -> Result<Option<RegionTls>, RuleError> {
+    let identity = match (file.cert.clone(), file.key.clone()) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        _ => return Err(RuleError::new("upstream.cert", "cert and key go together")),
+    };
+    let ca = file.ca.clone();
+    require(
+        ca.is_some() || identity.is_none(),
+        "upstream.ca",
+        "must be given with upstream.cert",
+    )?;
+    Ok(ca.map(|ca| RegionTls { ca, identity }))
+}
+
 pub(super) fn replay(file: &ReplayFile) -> Result<ReplaySettings, RuleError> {
     let base = ReplaySettings::default();
     let replay = ReplaySettings {
@@ -132,25 +214,3 @@ pub(super) fn replay(file: &ReplayFile) -> Result<ReplaySettings, RuleError> {
     )?;
     Ok(replay)
 }
-
-pub(super) fn explain(file: &ExplainFile) -> Result<ExplainSettings, RuleError> {
-    let base = ExplainSettings::default();
-    let explain = ExplainSettings {
-        share: file.share.unwrap_or(base.share),
-        kept: file.kept.unwrap_or(base.kept),
-    };
-    require(
-        (0.0..=1.0).contains(&explain.share),
-        "explain.share",
-        "must be from 0 to 1",
-    )?;
-    require(
-        explain.kept <= MOST_KEPT,
-        "explain.kept",
-        "must be at most 100000: each takes some kilobytes",
-    )?;
-    Ok(explain)
-}
-
-/// With fifty regions a call that moved takes about 20 kB.
-const MOST_KEPT: usize = 100_000;

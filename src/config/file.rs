@@ -32,6 +32,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) explain: ExplainFile,
     #[serde(default)]
+    pub(super) limits: LimitsFile,
+    #[serde(default)]
     pub(super) stop: StopFile,
     #[serde(default)]
     pub(super) regions: Vec<RegionFile>,
@@ -129,6 +131,9 @@ pub(super) struct UpstreamFile {
     pub(super) streams: Option<usize>,
     pub(super) connections: Option<usize>,
     pub(super) grace: Option<Span>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +152,20 @@ pub(super) struct ExplainFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct LimitsFile {
+    pub(super) calls: Option<usize>,
+    pub(super) calls_per_key: Option<u32>,
+    pub(super) rate_per_key: Option<u32>,
+    pub(super) burst_per_key: Option<u32>,
+    pub(super) body: Option<u64>,
+    pub(super) handshake: Option<Span>,
+    pub(super) head: Option<Span>,
+    pub(super) body_gap: Option<Span>,
+    pub(super) write: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct StopFile {
     pub(super) notice: Option<Span>,
     pub(super) grace: Option<Span>,
@@ -157,5 +176,6 @@ pub(super) struct StopFile {
 pub(super) struct RegionFile {
     pub(super) name: RegionName,
     pub(super) endpoint: String,
+    pub(super) server_name: Option<String>,
     pub(super) weight: Option<f64>,
 }

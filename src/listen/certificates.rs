@@ -3,11 +3,15 @@
 //! A lookup is two hash probes in an immutable map behind an `ArcSwap`: the exact name, then the wildcard of its parent
 //! (RFC 9525 §6.3). A client that sends no name, or one that nothing fits, gets the first certificate.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::Acceptor;
+use pingora_core::protocols::tls::TlsRef;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -57,6 +61,13 @@ struct Chosen {
     first: Arc<CertifiedKey>,
 }
 
+/// The name that a client asked for in its TLS handshake.
+#[derive(Debug)]
+pub struct AskedFor(pub String);
+
+/// Keeps that name with the connection.
+pub(super) struct Remember;
+
 /// TLS sessions that can be resumed without a ticket.
 const SESSIONS: usize = 16_384;
 
@@ -81,21 +92,45 @@ impl Certificates {
     }
 }
 
+impl Certificates {
+    /// Whether both names are served with the same certificate: a connection for one may carry requests for the other
+    /// (RFC 9113 §9.1.1), else the request is misdirected (RFC 9110 §15.5.20).
+    #[must_use]
+    pub fn agree(&self, one: &str, other: &str) -> bool {
+        let chosen = self.0.load();
+        one.eq_ignore_ascii_case(other) || Arc::ptr_eq(chosen.of(Some(one)), chosen.of(Some(other)))
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let chosen = self.0.load();
-        let found = hello.server_name().and_then(|name| {
+        Some(Arc::clone(self.0.load().of(hello.server_name())))
+    }
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn of(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+        let found = name.and_then(|name| {
             let name = name.to_ascii_lowercase();
-            let exact = chosen.by_name.get(&name);
-            exact
-                .or_else(|| {
-                    chosen
-                        .by_name
-                        .get(&format!("*.{}", name.split_once('.')?.1))
-                })
-                .cloned()
+            let exact = self.by_name.get(&name);
+            exact.or_else(|| self.by_name.get(&format!("*.{}", name.split_once('.')?.1)))
         });
-        Some(found.unwrap_or_else(|| Arc::clone(&chosen.first)))
+        found.unwrap_or(&self.first)
+    }
+}
+
+// === impl Remember ===
+
+#[async_trait]
+impl TlsAccept for Remember {
+    async fn handshake_complete_callback(
+        &self,
+        tls: &TlsRef,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let name = tls.server_name()?.to_owned();
+        Some(Arc::new(AskedFor(name)))
     }
 }
 
@@ -158,4 +193,37 @@ fn names(key: &CertifiedKey) -> Option<Vec<String>> {
             .map(str::to_ascii_lowercase)
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use test_support::tls::Authority;
+
+    use super::*;
+
+    #[test]
+    fn names_of_one_certificate_agree_and_others_do_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let files: Vec<CertificateFiles> = [("one", "*.one.test"), ("two", "two.test")]
+            .map(|(file, name)| authority.issue(folder.path(), file, &[name]))
+            .into_iter()
+            .map(|issued| {
+                let (cert, key) = issued.expect("issued");
+                CertificateFiles { cert, key }
+            })
+            .collect();
+        let certificates = Certificates::load(&files).expect("loads");
+        for (one, other, agree) in [
+            ("a.one.test", "b.one.test", true),
+            ("a.one.test", "A.One.Test", true),
+            ("a.one.test", "two.test", false),
+            ("two.test", "b.one.test", false),
+            // Who fits nothing gets the first certificate.
+            ("a.one.test", "elsewhere", true),
+            ("two.test", "elsewhere", false),
+        ] {
+            assert_eq!(certificates.agree(one, other), agree, "{one} {other}");
+        }
+    }
 }

@@ -11,15 +11,15 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpLayer;
 use pingora_core::protocols::tls::ALPN;
+use pingora_core::protocols::tls::server::handshake_with_callback;
 use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::certificates::Remember;
 use super::{Front, Scheme, http2};
 
-/// For the whole TLS handshake, and for the first bytes of a plain connection.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Seconds that an HTTP/1.1 connection waits for its next request.
 const KEPT: u64 = 60;
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
@@ -58,8 +58,8 @@ async fn begin<A>(
     scheme: Scheme,
 ) -> Option<(Stream, bool)> {
     let begun = match scheme {
-        Scheme::Https => timeout(HANDSHAKE, secure(front, stream, peer)).await,
-        Scheme::Http => timeout(HANDSHAKE, plain(stream, peer)).await,
+        Scheme::Https => timeout(front.handshake, secure(front, stream, peer)).await,
+        Scheme::Http => timeout(front.handshake, plain(stream, peer)).await,
     };
     let begun = begun.ok().flatten();
     if begun.is_none() {
@@ -76,9 +76,7 @@ async fn secure<A>(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Option<(Stream, bool)> {
-    let stream = front
-        .acceptor
-        .tls_handshake(layered(stream, peer))
+    let stream = handshake_with_callback(&front.acceptor, layered(stream, peer), &Remember)
         .await
         .ok()?;
     let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);

@@ -17,8 +17,6 @@ use tokio::time::{sleep, timeout};
 
 use super::Front;
 
-/// For the connection preface and the first SETTINGS.
-const PREFACE: Duration = Duration::from_secs(10);
 /// How often a caller is asked whether it still lives.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long it may take to answer.
@@ -43,8 +41,11 @@ where
         proxy_digest: None,
         socket_digest: stream.get_socket_digest(),
     });
-    let Ok(Ok(mut connection)) =
-        timeout(PREFACE, handshake(stream, Some(options(front.streams)))).await
+    let Ok(Ok(mut connection)) = timeout(
+        front.handshake,
+        handshake(stream, Some(options(front.streams))),
+    )
+    .await
     else {
         front.metrics.request.handshake_failed("preface");
         return;

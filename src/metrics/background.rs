@@ -101,7 +101,7 @@ impl BackgroundMetrics {
                     "Messages heard over chatter, by what became of them.",
                     &["outcome"],
                 )?,
-                ["taken", "malformed", "impostor"].map(|outcome| [outcome]),
+                ["taken", "malformed", "impostor", "too-large", "version"].map(|outcome| [outcome]),
             ),
             epoch: gauge("snapshot_epoch", "Number of the newest snapshot.")?,
             nats_connected: gauge("nats_connected", "1 while NATS is connected.")?,

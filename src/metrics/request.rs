@@ -35,6 +35,7 @@ pub struct RequestMetrics {
     moves: IntCounterVec,
     stops: IntCounterVec,
     handshakes_failed: IntCounterVec,
+    limited: IntCounterVec,
     /// Client connections that are open.
     pub connections: IntGauge,
     /// Calls that are under way.
@@ -137,6 +138,14 @@ impl RequestMetrics {
                 )?,
                 ["tls", "preface", "limit"].map(|stage| [stage]),
             ),
+            limited: from_the_start(
+                counter(
+                    "limited_total",
+                    "Calls that were not let in, by the limit that they met.",
+                    &["limit"],
+                )?,
+                ["calls", "key-calls", "key-rate"].map(|limit| [limit]),
+            ),
             connections: gauge("connections", "Client connections that are open.")?,
             in_flight: gauge("in_flight", "Calls that are under way.")?,
             news_lost,
@@ -170,6 +179,11 @@ impl RequestMetrics {
     /// Counts a failed attempt that was the last.
     pub fn stopped(&self, why: Why) {
         self.stops.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// Counts a call that was not let in.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.with_label_values(&[limit]).inc();
     }
 
     /// Counts a connection that failed in `stage`: `tls`, `preface` or `limit`.

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::{counters, gauge};
+use super::{counters, from_the_start, gauge};
 
 /// Families about connections to regions.
 #[derive(Debug)]
@@ -52,12 +52,23 @@ impl UpstreamMetrics {
                 "replay_let_go_total",
                 "Calls whose body was not kept for another attempt: too large, or no room.",
             )?,
-            dials: counters(
-                registry,
-                "upstream_dials_total",
-                "Connections to regions that were tried, by how it ended.",
-                &["outcome"],
-            )?,
+            dials: from_the_start(
+                counters(
+                    registry,
+                    "upstream_dials_total",
+                    "Connections to regions that were tried, by how it ended.",
+                    &["outcome"],
+                )?,
+                [
+                    "connected",
+                    "unreachable",
+                    "silent",
+                    "hurried",
+                    "full",
+                    "ours",
+                ]
+                .map(|o| [o]),
+            ),
         })
     }
 

@@ -4,22 +4,23 @@
 //! network, so a check that hangs holds up no other; a connection that was forgotten lives on for the checks that still
 //! wait on it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::region::Endpoint;
+use crate::upstream::Dialer;
 
 /// Where the connection to one address is kept, if there is one.
 #[derive(Default)]
-pub(super) struct Slot(Mutex<Option<Arc<Live>>>);
+pub(crate) struct Slot(Mutex<Option<Arc<Live>>>);
 
 /// A connection and the task that drives it.
-pub(super) struct Live {
+pub(crate) struct Live {
     sender: SendRequest<Empty<Bytes>>,
     _driver: AbortOnDropHandle<()>,
 }
@@ -32,7 +33,7 @@ struct Doubted<'a> {
 
 /// Why a check could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProbeError {
+pub(crate) enum ProbeError {
     /// No TCP connection.
     #[error("no connection: {0}")]
     Connect(#[from] std::io::Error),
@@ -49,21 +50,23 @@ pub(super) enum ProbeError {
 impl Slot {
     /// Asks for `path`, on a new connection if there is none that works; returns the status and how long the answer
     /// took. The body is not read.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
-        address: SocketAddr,
+        dialer: &Dialer,
+        endpoint: Endpoint,
         path: &str,
     ) -> Result<(http::StatusCode, std::time::Duration), ProbeError> {
         let live = match self.current() {
             Some(live) => live,
-            None => self.keep(Live::connect(address).await?),
+            None => self.keep(Live::connect(dialer, endpoint).await?),
         };
         let mut sender = live.sender.clone();
         let mut doubted = Doubted {
             slot: self,
             live: Some(live),
         };
-        let request = http::Request::get(format!("http://{address}{path}")).body(Empty::new())?;
+        let request =
+            http::Request::get(format!("http://{}{path}", endpoint.address)).body(Empty::new())?;
         sender.ready().await?;
         let started = tokio::time::Instant::now();
         let status = sender.send_request(request).await?.status();
@@ -86,10 +89,8 @@ impl Slot {
 // === impl Live ===
 
 impl Live {
-    async fn connect(address: SocketAddr) -> Result<Self, ProbeError> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let io = TokioIo::new(stream);
+    async fn connect(dialer: &Dialer, endpoint: Endpoint) -> Result<Self, ProbeError> {
+        let io = TokioIo::new(dialer.dial(endpoint).await?);
         let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await?;
         let driver = tokio::spawn(async move {
             // The next check finds out that the connection is closed.
@@ -106,7 +107,7 @@ impl Live {
 
 impl ProbeError {
     /// Whether the endpoint itself failed, and not our own giving up on a connection.
-    pub(super) fn is_theirs(&self) -> bool {
+    pub(crate) fn is_theirs(&self) -> bool {
         !matches!(self, Self::Http(error) if error.is_canceled())
     }
 }
@@ -126,9 +127,10 @@ impl Drop for Doubted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
-    use tokio::net::TcpSocket;
+    use tokio::net::{TcpSocket, TcpStream};
     use tokio::time::timeout;
 
     use super::*;
@@ -150,8 +152,17 @@ mod tests {
             assert!(fill.len() < 16, "the queue does not fill");
         }
         let slot = Arc::new(Slot::default());
+        let dialer = Dialer::new(&[], None).expect("no TLS");
+        let endpoint = Endpoint {
+            region: crate::region::RegionIndex(0),
+            address,
+        };
         for _ in 0..3 {
-            let silent = timeout(Duration::from_millis(50), slot.get(address, "/health")).await;
+            let silent = timeout(
+                Duration::from_millis(50),
+                slot.get(&dialer, endpoint, "/health"),
+            )
+            .await;
             assert!(silent.is_err(), "nobody answers");
         }
         assert!(slot.current().is_none());

@@ -16,7 +16,7 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Failure, NoRegion, Tried, Why};
+use crate::route::{self, Failure, NoRegion, Reason, Tried, Why};
 use crate::table::{Event, ServedOutcome};
 use crate::upstream::{DialError, Lease};
 
@@ -75,6 +75,10 @@ impl EdgeProxy {
         match exchange.relay(session, replay, &mut body).await {
             Ok(()) => Some(answered(ctx)),
             Err(Broken::Caller(_) | Broken::SlowCaller) => Some(Outcome::Gone),
+            Err(Broken::LargeBody) => {
+                session.shutdown_with_reason(h2::Reason::CANCEL);
+                Some(Outcome::Broken)
+            }
             Err(Broken::Region(_) | Broken::Suspect | Broken::Late) => {
                 // Never a clean end: the caller must be able to tell that the answer is not whole.
                 session.shutdown_with_reason(h2::Reason::INTERNAL_ERROR);
@@ -116,21 +120,30 @@ impl EdgeProxy {
         loop {
             let lease = self.lease(session, ctx, endpoint).await?;
             let reused = lease.reused;
-            let request = to_region(session, ctx).map_err(|_| Trouble::Unsendable)?;
-            let again = match Exchange::open(lease, request, session, replay) {
-                Err(_) => Trouble::NeverSent,
-                Ok(mut exchange) => match self.head(&mut exchange, session, ctx, replay).await {
-                    Ok(answer) => return Ok((exchange, answer)),
-                    Err(Broken::Region(error)) if failed::leaves(&error) => {
-                        exchange.lease.retire();
-                        Trouble::Broken(Broken::Region(error))
+            let request = to_region(
+                session,
+                ctx,
+                self.is_movable(ctx),
+                self.pool.secures(endpoint),
+            )
+            .map_err(|_| Trouble::Unsendable)?;
+            let again =
+                match Exchange::open(lease, request, session, replay, self.admission.limits()) {
+                    Err(_) => Trouble::NeverSent,
+                    Ok(mut exchange) => {
+                        match self.head(&mut exchange, session, ctx, replay).await {
+                            Ok(answer) => return Ok((exchange, answer)),
+                            Err(Broken::Region(error)) if failed::leaves(&error) => {
+                                exchange.lease.retire();
+                                Trouble::Broken(Broken::Region(error))
+                            }
+                            Err(broken) => {
+                                self.suspect(ctx, &exchange, &broken);
+                                return Err(Trouble::Broken(broken));
+                            }
+                        }
                     }
-                    Err(broken) => {
-                        self.suspect(ctx, &exchange, &broken);
-                        return Err(Trouble::Broken(broken));
-                    }
-                },
-            };
+                };
             if !reused || stale == STALE || replay.chunks().is_none() {
                 return Err(again);
             }
@@ -229,6 +242,9 @@ impl EdgeProxy {
                     None => Some(Outcome::Gone),
                 };
             }
+            Trouble::Broken(Broken::LargeBody) => {
+                return Some(self.fail(session, ctx, Problematic::LargeBody).await);
+            }
             Trouble::Broken(Broken::SlowCaller) => {
                 return Some(self.fail(session, ctx, Problematic::SlowBody).await);
             }
@@ -304,6 +320,13 @@ impl EdgeProxy {
         ctx.stop = Some(why);
     }
 
+    /// Whether a well region would be left for the call if the one it goes to declined it.
+    fn is_movable(&self, ctx: &Context) -> bool {
+        let another = self.preview(&self.snapshots.load(), ctx);
+        ctx.attempts <= self.policy.load().moves
+            && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
+    }
+
     /// Of all calls on a connection that fell silent, the first to leave tells.
     fn suspect(&self, ctx: &Context, exchange: &Exchange, broken: &Broken) {
         if matches!(broken, Broken::Suspect) && exchange.lease.first_to_tell() {
@@ -336,10 +359,16 @@ fn answered(ctx: &Context) -> Outcome {
     }
 }
 
-fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>, http::Error> {
+fn to_region(
+    session: &ServerSession,
+    ctx: &Context,
+    movable: bool,
+    secure: bool,
+) -> Result<http::Request<()>, http::Error> {
     let head = session.req_header();
     let passing = Passing {
         id: ctx.id,
+        movable,
         time_left: ctx.time_left(),
         peer: session
             .client_addr()
@@ -347,7 +376,12 @@ fn to_region(session: &ServerSession, ctx: &Context) -> Result<http::Request<()>
             .map(std::net::SocketAddr::ip),
         tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
         authority: authority(head),
-        scheme: http::uri::Scheme::HTTP,
+        trace: ctx.trace,
+        scheme: if secure {
+            http::uri::Scheme::HTTPS
+        } else {
+            http::uri::Scheme::HTTP
+        },
     };
     response::to_region(head, passing)
 }

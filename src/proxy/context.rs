@@ -8,6 +8,7 @@ use frontdoor_protocol::names::RequestId;
 
 use crate::explain::Story;
 use crate::identity::Identity;
+use crate::identity::trace::Trace;
 use crate::region::{Endpoint, Flight};
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
@@ -20,6 +21,8 @@ pub(super) struct Context {
     pub(super) seed: u64,
     /// Its id; the tag follows the region that has the call.
     pub(super) id: RequestId,
+    /// Its place in a distributed trace.
+    pub(super) trace: Trace,
     /// What it wants, once that is clear.
     pub(super) identity: Option<Identity>,
     /// The attempt under way, or the last one.
@@ -54,11 +57,12 @@ pub(super) struct Attempt {
 
 impl Context {
     /// A call that just arrived.
-    pub(super) fn new(started: Instant, seed: u64, id: RequestId) -> Self {
+    pub(super) fn new(started: Instant, seed: u64, id: RequestId, trace: Trace) -> Self {
         Self {
             started,
             seed,
             id,
+            trace,
             identity: None,
             attempt: None,
             next: None,

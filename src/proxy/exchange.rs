@@ -6,7 +6,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -17,6 +16,7 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Sleep, timeout};
 
 use super::replay::Replay;
+use crate::config::CallLimits;
 use crate::upstream::Lease;
 
 /// The part of a call's body that one attempt has to send: first what was kept, then what still comes.
@@ -29,6 +29,7 @@ pub(super) struct Upload {
     last: bool,
     /// The end is sent, or the region wants no more.
     done: bool,
+    limits: CallLimits,
 }
 
 /// An attempt under way.
@@ -44,6 +45,8 @@ pub(super) enum Broken {
     Caller(Box<Error>),
     /// The caller sends its body too slowly, or reads too slowly.
     SlowCaller,
+    /// The body is larger than it may be.
+    LargeBody,
     /// The region's side.
     Region(h2::Error),
     /// The region's connection is silent, and the call may move.
@@ -59,9 +62,6 @@ enum Piece {
     End,
 }
 
-/// A body that has begun must go on within this, until an answer begins.
-const BODY_GAP: Duration = Duration::from_secs(60);
-
 // === impl Exchange ===
 
 impl Exchange {
@@ -74,6 +74,7 @@ impl Exchange {
         request: http::Request<()>,
         session: &mut ServerSession,
         replay: &Replay,
+        limits: &CallLimits,
     ) -> Result<Self, h2::Error> {
         let kept = replay.chunks().map(<[Bytes]>::to_vec).unwrap_or_default();
         let bodiless = kept.is_empty() && session.is_body_done();
@@ -86,6 +87,7 @@ impl Exchange {
             pending: Bytes::new(),
             last: bodiless,
             done: bodiless,
+            limits: *limits,
         };
         Ok(Self {
             lease,
@@ -175,12 +177,15 @@ impl Upload {
             self.last = self.kept.as_slice().is_empty() && session.is_body_done();
             return Ok(());
         }
-        match timeout(BODY_GAP, session.read_request_body()).await {
+        match timeout(self.limits.body_gap, session.read_request_body()).await {
             Err(_) => Err(Broken::SlowCaller),
             Ok(Err(error)) => Err(Broken::Caller(error)),
             Ok(Ok(None)) => {
                 self.last = true;
                 Ok(())
+            }
+            Ok(Ok(Some(_))) if session.body_bytes_read() as u64 > self.limits.body => {
+                Err(Broken::LargeBody)
             }
             Ok(Ok(Some(chunk))) => {
                 self.last = session.is_body_done();

@@ -22,25 +22,29 @@ impl EdgeProxy {
         ctx: &mut Context,
         because: Option<Failure>,
     ) -> Result<Decision, NoRegion> {
-        let seed = ctx.next_seed();
         let kept = because.is_some() || self.diary.samples(ctx.id);
-        if let Some(polled) = ctx.polled() {
-            let decided = route::holder(snapshot, polled.tag(), &ctx.tried, seed);
-            if kept || decided.is_err() {
-                tell(ctx, snapshot, because, &decided, None);
+        if !kept || ctx.polled().is_some() {
+            let decided = self.preview(snapshot, ctx);
+            if decided.is_ok() && !kept {
+                return decided;
             }
-            return decided;
-        }
-        let (policy, ask) = (self.policy.load(), ctx.ask());
-        if !kept {
-            let decided = route::decide(snapshot, &policy, &ask, seed);
-            if decided.is_ok() {
+            if ctx.polled().is_some() {
+                tell(ctx, snapshot, because, &decided, None);
                 return decided;
             }
         }
-        let (trace, decided) = route::traced(snapshot, &policy, &ask, seed);
+        let (policy, ask) = (self.policy.load(), ctx.ask());
+        let (trace, decided) = route::traced(snapshot, &policy, &ask, ctx.next_seed());
         tell(ctx, snapshot, because, &decided, Some(trace));
         decided
+    }
+
+    /// What would be decided next; nothing is noted.
+    pub(super) fn preview(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
+        if let Some(polled) = ctx.polled() {
+            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
+        }
+        route::decide(snapshot, &self.policy.load(), &ctx.ask(), ctx.next_seed())
     }
 
     /// Keeps the call for whoever asks about it, if it is to be kept.

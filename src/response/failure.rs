@@ -28,10 +28,32 @@ pub enum Problematic {
     TimedOut,
     /// The body came too slowly.
     SlowBody,
+    /// The body is larger than a body may be.
+    LargeBody,
+    /// The head is.
+    LargeHead,
+    /// The connection's certificate is for other hosts than the request's.
+    Misdirected,
+    /// As many calls are under way, or were made, as there may be.
+    Limited(Limit),
     /// The request itself broke, or the engine refuses it.
     BadRequest,
     /// The engine speaks of a status of its own.
     Engine(u16),
+}
+
+/// Why a call is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// As many calls as this edge takes.
+    Calls,
+    /// As many calls at once as a key may have.
+    KeyCalls,
+    /// More calls in this time than a key may make.
+    KeyRate {
+        /// When the next one is welcome.
+        retry_after: Duration,
+    },
 }
 
 /// A platform-made answer.
@@ -58,6 +80,8 @@ impl Problematic {
         let problem = Problem::new(slug, title, status, detail).for_request(id);
         let retry_after = match self {
             Self::NoRegion { retry_after } => Some(*retry_after),
+            Self::Limited(Limit::KeyRate { retry_after }) => Some(*retry_after),
+            Self::Limited(_) => Some(Duration::from_secs(1)),
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
         };
         Answer {
@@ -113,6 +137,25 @@ impl Problematic {
                 "The request's body does not come",
                 "Nothing of it came for a minute, and no answer had begun.",
             ),
+            Self::LargeBody => plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "large-body",
+                "The request's body is too large",
+                "This edge takes no body of that size. Pass large inputs by reference.",
+            ),
+            Self::LargeHead => plain(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "large-head",
+                "The request's head is too large",
+                "Target and headers together may have 64 KiB, in at most 128 headers.",
+            ),
+            Self::Misdirected => plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                "The connection is for another host",
+                "Its certificate is not the one of the request's host. Repeat the request on a connection of its own.",
+            ),
+            Self::Limited(limit) => limited(*limit),
             Self::BadRequest => plain(
                 StatusCode::BAD_REQUEST,
                 "bad-request",
@@ -131,6 +174,28 @@ impl Problematic {
             }
         }
     }
+}
+
+fn limited(limit: Limit) -> (StatusCode, &'static str, &'static str, String) {
+    let (status, slug, title) = match limit {
+        Limit::Calls => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "edge-full",
+            "The edge takes no more calls at the moment",
+        ),
+        Limit::KeyCalls => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "key-calls",
+            "The key has too many calls under way",
+        ),
+        Limit::KeyRate { .. } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "key-rate",
+            "The key makes calls too fast",
+        ),
+    };
+    let detail = "The call did not run; repeat it after the time in Retry-After.".to_owned();
+    (status, slug, title, detail)
 }
 
 fn refused(refusal: &Refusal) -> (StatusCode, &'static str, &'static str, String) {
@@ -166,6 +231,20 @@ fn refused(refusal: &Refusal) -> (StatusCode, &'static str, &'static str, String
             "NVCF-POLL-SECONDS is malformed",
             detail,
         ),
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::KeyCalls => "key-calls",
+            Self::KeyRate { .. } => "key-rate",
+        }
     }
 }
 
@@ -215,6 +294,11 @@ mod tests {
                 503,
             ),
             (Problematic::SlowBody, 408),
+            (Problematic::LargeBody, 413),
+            (Problematic::LargeHead, 431),
+            (Problematic::Misdirected, 421),
+            (Problematic::Limited(Limit::Calls), 503),
+            (Problematic::Limited(Limit::KeyCalls), 429),
             (Problematic::AttemptFailed(Why::MayHaveRun), 502),
             (Problematic::AttemptFailed(Why::BodyGone), 503),
             (Problematic::AttemptFailed(Why::NoTime), 504),

@@ -11,7 +11,12 @@ use frontdoor_protocol::names::RequestId;
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
 
+use crate::identity::trace::Trace;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where a call stands in a distributed trace (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers of a caller that claim what only a front door may say.
@@ -47,8 +52,12 @@ pub struct Passing<'a> {
     pub peer: Option<IpAddr>,
     /// Whether the caller came over TLS.
     pub tls: bool,
+    /// Whether another region could take the call.
+    pub movable: bool,
     /// Whom the caller asked for.
     pub authority: &'a str,
+    /// Its place in a distributed trace.
+    pub trace: Trace,
     /// How the region is spoken to.
     pub scheme: http::uri::Scheme,
 }
@@ -79,6 +88,7 @@ pub fn to_region(
         let stays = OF_THE_CONNECTION.contains(&name.as_str())
             || SPOOFABLE.contains(&name.as_str())
             || name.as_str().starts_with(headers::OUR_PREFIX)
+            || (*name == TRACESTATE && !passing.trace.continued)
             || (name == http::header::TE && value != "trailers")
             || nominated
                 .iter()
@@ -91,10 +101,17 @@ pub fn to_region(
         headers::REQUEST_ID,
         HeaderValue::from_str(&passing.id.to_string())?,
     );
+    travelling.insert(
+        TRACEPARENT,
+        HeaderValue::from_str(&passing.trace.to_string())?,
+    );
     let millis = u64::try_from(passing.time_left.as_millis()).unwrap_or(u64::MAX);
     travelling.insert(headers::REMAINING_MS, HeaderValue::from(millis));
     if let Some(peer) = passing.peer {
         travelling.insert(FORWARDED_FOR, HeaderValue::from_str(&peer.to_string())?);
+    }
+    if passing.movable {
+        travelling.insert(headers::MOVABLE, HeaderValue::from_static("1"));
     }
     let scheme = if passing.tls { "https" } else { "http" };
     travelling.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -143,12 +160,15 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "gopher"),
             ("forwarded", "host=evil"),
+            ("frontdoor-movable", "forged"),
             ("x-kept", "1"),
             ("x-kept", "2"),
             ("connection", "close, X-Private"),
             ("x-private", "1"),
             ("te", "gzip"),
             ("host", "here"),
+            ("traceparent", "nonsense"),
+            ("tracestate", "a=b"),
         ] {
             builder = builder.header(name, value);
         }
@@ -159,7 +179,9 @@ mod tests {
             time_left: Duration::from_millis(1500),
             peer: Some(IpAddr::from([10, 0, 0, 1])),
             tls: true,
+            movable: true,
             authority: "f.example",
+            trace: Trace::read(None, 10, 11),
             scheme: http::uri::Scheme::HTTP,
         };
         let request = to_region(&head, passing).expect("valid");
@@ -174,7 +196,12 @@ mod tests {
         assert_eq!(all("frontdoor-remaining-ms"), ["1500"]);
         assert_eq!(all("x-forwarded-for"), ["10.0.0.1"]);
         assert_eq!(all("x-forwarded-proto"), ["https"]);
+        assert_eq!(all("frontdoor-movable"), ["1"]);
         assert_eq!(all("x-kept"), ["1", "2"]);
+        assert_eq!(
+            all("traceparent"),
+            ["00-0000000000000000000000000000000a-000000000000000b-01"]
+        );
         for gone in [
             "frontdoor-execution",
             "forwarded",
@@ -182,6 +209,7 @@ mod tests {
             "x-private",
             "te",
             "host",
+            "tracestate",
         ] {
             assert!(all(gone).is_empty(), "{gone}");
         }

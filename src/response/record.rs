@@ -16,6 +16,8 @@ use crate::route::{Failure, Reason, Why};
 pub struct Record<'a> {
     /// Its id.
     pub id: RequestId,
+    /// Its trace.
+    pub trace: u128,
     /// What was called, if that was clear.
     pub target: Option<Target>,
     /// The method.
@@ -64,6 +66,7 @@ pub fn write(record: &Record<'_>, metrics: &Metrics) {
     tracing::info!(
         target: "access",
         id = %record.id,
+        trace = %format_args!("{:032x}", record.trace),
         function = record.target.map(|t| tracing::field::display(t.function)),
         version = record.target.and_then(|t| t.version).map(tracing::field::display),
         method = record.method,

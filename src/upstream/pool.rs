@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Ended, Lease};
+use super::dialer::Dialer;
 use crate::config::UpstreamSettings;
 use crate::metrics::Metrics;
 use crate::region::Endpoint;
@@ -24,6 +24,7 @@ use crate::region::Endpoint;
 /// Connections to all endpoints.
 pub struct Pool {
     settings: UpstreamSettings,
+    dialer: Arc<Dialer>,
     metrics: Arc<Metrics>,
     groups: ArcSwap<HashMap<Endpoint, Arc<Group>>>,
     tasks: TaskTracker,
@@ -74,9 +75,10 @@ const OUR_OWN: [i32; 3] = [23, 24, 99];
 impl Pool {
     /// An empty pool.
     #[must_use]
-    pub fn new(settings: UpstreamSettings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(settings: UpstreamSettings, dialer: Arc<Dialer>, metrics: Arc<Metrics>) -> Self {
         Self {
             settings,
+            dialer,
             metrics,
             groups: ArcSwap::default(),
             tasks: TaskTracker::new(),
@@ -88,6 +90,12 @@ impl Pool {
     #[must_use]
     pub const fn settings(&self) -> &UpstreamSettings {
         &self.settings
+    }
+
+    /// Whether a region is spoken to over TLS.
+    #[must_use]
+    pub fn secures(&self, endpoint: Endpoint) -> bool {
+        self.dialer.secures(endpoint)
     }
 
     /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
@@ -197,10 +205,8 @@ impl Pool {
 
     async fn connect(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), Cause> {
         let opened = timeout(self.settings.connect, async {
-            let stream = TcpStream::connect(group.endpoint.address)
-                .await
-                .map_err(|e| Cause::of(&e))?;
-            prepare(&stream).map_err(|e| Cause::of(&e))?;
+            let stream = self.dialer.dial(group.endpoint).await;
+            let stream = stream.map_err(|e| Cause::of(&e))?;
             Connection::open(stream, self.settings)
                 .await
                 .map_err(|_| Cause::Unreachable)
@@ -323,13 +329,4 @@ impl DialError {
 fn count(metrics: &Metrics, outcome: &Result<(), Cause>) {
     let outcome = outcome.err().map_or("connected", Cause::as_str);
     metrics.upstream.dialled(outcome);
-}
-
-/// Small frames go out at once; a peer whose host vanished is noticed by the kernel too.
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5));
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

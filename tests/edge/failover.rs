@@ -1,10 +1,13 @@
 //! What moves to another region, what does not, and what the caller sees.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use test_support::client::{Protocol, full};
 use test_support::region::{Region, Reply, reply};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::harness::{Edge, post, request};
 
@@ -229,9 +232,74 @@ async fn an_idempotency_key_lets_a_lost_call_move() {
     }
 }
 
+/// A way to a region that can fall silent: connections stay open, and nothing goes through any more.
+async fn way(target: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (freeze, frozen) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut frozen = frozen.clone();
+            tokio::spawn(async move {
+                let Ok(mut far) = TcpStream::connect(target).await else {
+                    return;
+                };
+                let froze = tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+                    frozen = frozen.wait_for(|frozen| *frozen) => frozen.is_ok(),
+                };
+                if froze {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    (address, freeze)
+}
+
+#[tokio::test]
+async fn calls_leave_a_region_that_falls_silent() {
+    let first = Region::start(|_| async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        reply(200, &[], "too late")
+    })
+    .await
+    .expect("a port");
+    let second = good("b").await;
+    let (silent, freeze) = way(first.address).await;
+    let edge = Edge::start(&[("a-first", silent), ("b-second", second.address)]).await;
+    let mut calls = tokio::task::JoinSet::new();
+    let client = edge.client(Protocol::H2).await;
+    for _ in 0..20 {
+        let mut sender = client.h2();
+        calls.spawn(async move {
+            let call = request("GET", "/thing").body(full("")).expect("valid");
+            sender.send_request(call).await.map(|r| r.status().as_u16())
+        });
+    }
+    test_support::eventually::eventually(
+        "some calls are held",
+        Duration::from_secs(5),
+        async || (first.calls() > 0).then_some(()),
+    )
+    .await;
+    freeze.send_replace(true);
+    let started = std::time::Instant::now();
+    while let Some(status) = calls.join_next().await {
+        assert_eq!(status.expect("no panic").expect("an answer"), 200);
+    }
+    // Asked after half a second, suspect a second later; the connection itself would be closed after five.
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn bodies_are_sent_again_up_to_the_replay_limit() {
-    let decline = || reply(503, &[("frontdoor-execution", "not-started")], "declined");
+    // Not 503: that would make the region suspect, and take the calls away that this is about.
+    let decline = || reply(429, &[("frontdoor-execution", "not-started")], "declined");
     let first = Region::start(move |request| async move {
         // The whole body is taken before the region declines: the worst case for a replay.
         let _ = request.into_body().collect().await;
@@ -252,14 +320,14 @@ async fn bodies_are_sent_again_up_to_the_replay_limit() {
     let large = through_first(&edge, &first, || post("/echo", vec![7; (1 << 20) + 1])).await;
     assert_eq!(
         (large.status.as_u16(), large.text()),
-        (503, "declined".into()),
+        (429, "declined".into()),
         "never a body without its beginning"
     );
 }
 
 #[tokio::test]
 async fn nowhere_to_go_is_an_honest_503() {
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let edge = Edge::unready(&[("us-east", nobody)]).await;
     edge.health("us-east", "down").await;
     let answer = edge.post("/echo", "hello").await;

@@ -43,6 +43,20 @@ impl Edge {
         Self::configured(regions, "").await
     }
 
+    /// An edge that speaks to one region over TLS, whose certificate has that name.
+    pub(crate) async fn secured(region: SocketAddr, name: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let more = format!("{more}\n{QUICK}");
+        let config = write_config(folder.path(), &authority, &[("us-east", region)], &more)
+            .expect("a configuration");
+        let text = std::fs::read_to_string(&config).expect("written");
+        let https = format!("endpoint = \"https://{region}\"\nserver_name = \"{name}\"");
+        let text = text.replace(&format!("endpoint = \"http://{region}\""), &https);
+        std::fs::write(&config, text).expect("written");
+        Self::run(folder, authority, &config).await
+    }
+
     /// An edge with `more` in its configuration, before its first table.
     pub(crate) async fn configured(regions: &[(&str, SocketAddr)], more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -50,7 +64,15 @@ impl Edge {
         let more = format!("{more}\n{QUICK}");
         let config =
             write_config(folder.path(), &authority, regions, &more).expect("a configuration");
-        let settings = frontdoor::config::load(&config).expect("a right configuration");
+        Self::run(folder, authority, &config).await
+    }
+
+    async fn run(
+        folder: tempfile::TempDir,
+        authority: Authority,
+        config: &std::path::Path,
+    ) -> Self {
+        let settings = frontdoor::config::load(config).expect("a right configuration");
         let (stop, ready) = (CancellationToken::new(), folder.path().join("ready.json"));
         let task = tokio::spawn(frontdoor::edge::run(
             settings,

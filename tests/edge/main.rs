@@ -1,14 +1,18 @@
 //! The edge alone, in this process, in front of regions that do as they are told: TLS, protocols, identity, failover,
 //! streams, admin pages, stop.
 
+mod abuse;
+mod chatter;
 mod explain;
 mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
+mod limits;
 mod names;
 mod orders;
 mod polls;
 mod protocols;
 mod reload;
+mod secure;
 mod streams;

@@ -126,6 +126,11 @@ async fn many_calls_share_few_connections() {
         (edge.counter("connections", "").await - 1.0).abs() < f64::EPSILON,
         "one caller, one connection"
     );
+    let dials = edge.counter("upstream_dials_total", "connected").await;
+    assert!(
+        (1.0..=4.0).contains(&dials),
+        "{dials} connections to the region for 300 calls at once"
+    );
 }
 
 /// The HTTP/2 library closes a connection on which a hundred empty DATA frames came that end nothing: none of ours may be one.

@@ -36,7 +36,13 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 15] = [
+    "ca",
+    "cert",
+    "key",
+    "client_ca",
+    "server_name",
+    "rate_per_key",
     "http",
     "grpc",
     "keys_file",

@@ -159,7 +159,8 @@ fn metrics_keep_the_conventions() {
             }
             for label in family.labels.keys() {
                 let bounded = [
-                    "region", "outcome", "failure", "reason", "stage", "to", "event", "le",
+                    "region", "outcome", "failure", "reason", "stage", "to", "event", "fault",
+                    "limit", "le",
                 ];
                 assert!(
                     bounded.contains(&label.as_str()),

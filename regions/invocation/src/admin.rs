@@ -72,6 +72,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     ));
     families.queued.set(count(admin.front.desk.queued()));
     families.running.set(count(admin.front.desk.running()));
+    let standing = admin.front.standby.count();
+    families
+        .standing
+        .set(i64::try_from(standing).unwrap_or(i64::MAX));
     let workers = admin.front.workers.total();
     families.workers.set(workers.workers.into());
     families.free_slots.set(workers.free.into());

@@ -9,6 +9,7 @@ pub(crate) mod desk;
 mod download;
 mod relay;
 mod shelf;
+pub(crate) mod standby;
 mod upload;
 
 use std::sync::Arc;
@@ -27,12 +28,14 @@ use crate::respond::{self, AttachRefusal};
 use body::Body;
 use desk::Desk;
 pub(crate) use download::Rest;
-pub(crate) use relay::{HeadFault, Relay, read_head};
+pub(crate) use relay::{HeadFault, Relay};
 pub(crate) use shelf::Shelf;
+use standby::Standby;
 
 /// Answers a worker's attach request.
 pub(crate) async fn serve(
     desk: &Arc<Desk>,
+    standby: &Standby,
     metrics: &Metrics,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -43,6 +46,9 @@ pub(crate) async fn serve(
         (None, _) => Err(AttachRefusal::Unknown),
         (Some(token), &Method::GET) => {
             download::fetch(desk, token, &request).inspect(|_| metrics.attach(Attach::Fetched))
+        }
+        (Some(token), _) if standby::is_standing(request.headers()) => {
+            standby::stand(standby, token, request).await
         }
         (Some(token), _) => upload::bring(desk, metrics, token, request).await,
     };

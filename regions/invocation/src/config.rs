@@ -11,7 +11,8 @@ use std::path::Path;
 use frontdoor_protocol::config::{ConfigError, parse};
 
 pub use settings::{
-    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Workers,
+    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Tls,
+    Workers,
 };
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.
@@ -24,6 +25,11 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     if let NatsAuth::CredentialsFile(credentials) = &mut settings.nats.auth {
         *credentials = folder.join(&*credentials);
+    }
+    if let Some(tls) = &mut settings.tls {
+        for file in [&mut tls.cert, &mut tls.key, &mut tls.client_ca] {
+            *file = folder.join(&*file);
+        }
     }
     settings.auth.be_relative_to(folder);
     if let Some(keys_file) = &settings.auth.keys_file {

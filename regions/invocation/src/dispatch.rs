@@ -4,6 +4,7 @@
 //! nothing of HTTP or of who waits for the answer. `front/invoke.rs` publishes, `attach/desk.rs` cancels, `service.rs`
 //! runs the two background tasks.
 
+mod canary;
 mod cancel;
 mod catalog;
 mod keep;

@@ -9,6 +9,7 @@ mod intake;
 mod invoke;
 mod item;
 mod listener;
+mod secure;
 mod wait;
 mod wrap;
 
@@ -19,6 +20,7 @@ use frontdoor_protocol::attach::PATH as ATTACH;
 use frontdoor_protocol::errand::{self, Asked, Errand};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
+use frontdoor_protocol::verdict::CANARY_PATH;
 use http::header::{HOST, HeaderValue};
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
@@ -26,7 +28,9 @@ use hyper::body::Incoming;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
+use crate::attach::standby::Standby;
 use crate::auth::Auth;
+use crate::canary::Canaries;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
@@ -35,6 +39,8 @@ use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub use secure::SecureError;
+pub(crate) use secure::acceptor;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";
@@ -49,9 +55,11 @@ pub(crate) struct Front {
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) standby: Arc<Standby>,
     pub(crate) held: Held,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) canaries: Canaries,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -74,7 +82,8 @@ impl Front {
         let host = authority(&request);
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
-            let mut response = attach::serve(&self.desk, &self.metrics, request).await;
+            let mut response =
+                attach::serve(&self.desk, &self.standby, &self.metrics, request).await;
             let headers = response.headers_mut();
             headers.insert(headers::REGION, self.region.clone());
             return response;
@@ -100,6 +109,13 @@ impl Front {
                 if path == HEALTH && request.method() == Method::GET =>
             {
                 respond::health(&self.region, self.fault().as_ref()).map(Body::full)
+            }
+            // What it costs is for edges to spend; anybody else learns nothing.
+            Err(TargetError::Unknown { .. })
+                if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
+            {
+                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                respond::canary(&self.region, found).map(Body::full)
             }
             Err(error) => self.refuse(
                 &self.stamp(peer, request.headers()),

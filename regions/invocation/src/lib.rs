@@ -18,6 +18,8 @@ mod phase;
 
 mod pending;
 
+mod drain;
+
 pub mod config;
 
 mod auth;
@@ -34,6 +36,8 @@ mod choice;
 
 mod attach;
 
+mod canary;
+
 mod front;
 
 mod report;
@@ -47,6 +51,7 @@ mod service;
 use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{LinkError, StreamError};
+pub use front::SecureError;
 pub use service::RunError;
 
 /// Runs the service until it has stopped in order after `shutdown` was cancelled.

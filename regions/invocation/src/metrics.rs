@@ -23,6 +23,10 @@ pub(crate) enum Attach {
     Claimed,
     /// POST without one, taken.
     Late,
+    /// A standing stream that brought the answer to a call it was handed.
+    Handed,
+    /// A standing stream that gave its call back.
+    Returned,
     /// GET, served.
     Fetched,
     /// Refused: the call is over or taken.
@@ -56,7 +60,7 @@ pub(crate) enum Presence {
 /// All families.
 pub(crate) struct Metrics {
     calls: [IntCounter; 11],
-    attaches: [IntCounter; 5],
+    attaches: [IntCounter; 7],
     cancels: [IntCounter; 3],
     presence: [IntCounter; 3],
     /// `frontdoor_invocation_first_byte_seconds`: request head read to answer head known, answered calls only.
@@ -73,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) workers: IntGauge,
     /// `frontdoor_invocation_free_slots`: calls they could take now.
     pub(crate) free_slots: IntGauge,
+    /// `frontdoor_invocation_standing_streams`: of workers with free slots, on which a call goes without the queue.
+    pub(crate) standing: IntGauge,
     /// `frontdoor_invocation_connections`: open on the front.
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
@@ -114,7 +120,9 @@ impl Metrics {
                 registry,
                 "attaches_total",
                 "Attach requests of workers by what they came to",
-                ["claimed", "late", "fetched", "over", "refused"],
+                [
+                    "claimed", "late", "handed", "returned", "fetched", "over", "refused",
+                ],
             )?,
             cancels: counters(
                 registry,
@@ -148,6 +156,10 @@ impl Metrics {
             running: gauge("running_calls", "Calls claimed and not finished")?,
             workers: gauge("workers", "Workers heard lately that take calls")?,
             free_slots: gauge("free_slots", "Calls that these workers could take now")?,
+            standing: gauge(
+                "standing_streams",
+                "Standing streams of workers with free slots",
+            )?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
             requeued,

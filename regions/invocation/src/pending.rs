@@ -1,7 +1,7 @@
 //! One accepted call as a state machine: what may follow what, and what may be said about its execution (pure).
 //!
 //! ```text
-//! queued ──▶ claimed ──▶ head ──▶ streaming ──▶ done
+//! queued ◀─▶ claimed ──▶ head ──▶ streaming ──▶ done
 //!    └──────────┴──────────┴─────────┴────────▶ cancelled | expired | failed
 //! ```
 //!
@@ -51,6 +51,8 @@ pub(crate) enum Event {
     QueueFailed,
     /// The worker's stream broke or made no sense.
     WorkerLost,
+    /// A worker that was chosen provably did not begin, and will not.
+    Returned,
 }
 
 /// How the workers of a version attach, as far as it was seen.
@@ -81,6 +83,7 @@ impl State {
     pub(crate) const fn next(self, event: Event) -> Option<Self> {
         match (self, event) {
             (Self::Queued, Event::Claim) => Some(Self::Claimed),
+            (Self::Claimed, Event::Returned) => Some(Self::Queued),
             (Self::Claimed, Event::HeadArrived) => Some(Self::Head),
             (Self::Head, Event::BodyBegan) => Some(Self::Streaming),
             (Self::Streaming, Event::BodyEnded) => Some(Self::Done),
@@ -130,7 +133,7 @@ impl State {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
+    const EVENTS: [Event; 9] = [
         Event::Claim,
         Event::HeadArrived,
         Event::BodyBegan,
@@ -139,6 +142,7 @@ mod tests {
         Event::DeadlinePassed,
         Event::QueueFailed,
         Event::WorkerLost,
+        Event::Returned,
     ];
 
     /// Every event in every state; `_` is refused.
@@ -146,17 +150,20 @@ mod tests {
     fn every_event_in_every_state() {
         use State::{Cancelled as X, Claimed as C, Done as D, Expired as E, Failed as F};
         use State::{Head as H, Streaming as S};
-        let (x, e, f) = (Some(X), Some(E), Some(F));
-        let table: [(State, [Option<State>; 8]); 8] = [
-            //               Claim  Head   Began  Ended  Left Deadline Queue Worker
-            (State::Queued, [Some(C), None, None, None, x, e, f, None]),
-            (C, [None, Some(H), None, None, x, e, None, f]),
-            (H, [None, None, Some(S), None, x, None, None, f]),
-            (S, [None, None, None, Some(D), x, None, None, f]),
-            (D, [None; 8]),
-            (X, [None; 8]),
-            (E, [None; 8]),
-            (F, [None; 8]),
+        let (q, x, e, f) = (Some(State::Queued), Some(X), Some(E), Some(F));
+        let table: [(State, [Option<State>; 9]); 8] = [
+            //               Claim  Head   Began  Ended  Left Deadline Queue Worker Returned
+            (
+                State::Queued,
+                [Some(C), None, None, None, x, e, f, None, None],
+            ),
+            (C, [None, Some(H), None, None, x, e, None, f, q]),
+            (H, [None, None, Some(S), None, x, None, None, f, None]),
+            (S, [None, None, None, Some(D), x, None, None, f, None]),
+            (D, [None; 9]),
+            (X, [None; 9]),
+            (E, [None; 9]),
+            (F, [None; 9]),
         ];
         for (state, row) in table {
             for (event, next) in EVENTS.into_iter().zip(row) {
@@ -185,6 +192,73 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// A call and all copies of its message: which worker was granted it, how often it ran, what its caller was told.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct World {
+        state: State,
+        /// Copies that no worker has brought yet.
+        copies: u8,
+        runs: u8,
+        told: Vec<Execution>,
+    }
+
+    impl World {
+        fn after(&self, event: Event) -> Self {
+            let mut world = self.clone();
+            if event == Event::Claim {
+                world.copies -= 1;
+            }
+            let Some(next) = self.state.next(event) else {
+                return world;
+            };
+            world.state = next;
+            world.runs += u8::from(event == Event::Claim);
+            if next.is_over() {
+                world.told.push(self.state.execution(Manners::Claiming));
+            }
+            world
+        }
+    }
+
+    /// Every order of every event, with four copies of the message on their way: a walk through all that can be reached.
+    #[test]
+    fn no_order_of_events_runs_a_call_twice_or_loses_its_caller() {
+        let start = World {
+            state: State::Queued,
+            copies: 4,
+            runs: 0,
+            told: Vec::new(),
+        };
+        let mut seen = std::collections::HashSet::from([start.clone()]);
+        let mut open = vec![start];
+        while let Some(world) = open.pop() {
+            assert!(world.runs <= 1, "{world:?}");
+            assert_eq!(
+                world.told.len(),
+                usize::from(world.state.is_over()),
+                "{world:?}"
+            );
+            if world.told.contains(&Execution::NotStarted) {
+                assert_eq!(world.runs, 0, "{world:?}");
+            }
+            // Who waits is answered in time whatever else happens, or sees a stream that can break or end.
+            let ends = [Event::DeadlinePassed, Event::WorkerLost];
+            let ends = ends.iter().any(|e| world.after(*e).state.is_over());
+            assert!(ends || world.state.is_over(), "{world:?}");
+            for event in EVENTS {
+                if event == Event::Claim && world.copies == 0 {
+                    continue;
+                }
+                let next = world.after(event);
+                if seen.insert(next.clone()) {
+                    open.push(next);
+                }
+            }
+        }
+        let states: std::collections::HashSet<State> = seen.iter().map(|w| w.state).collect();
+        assert_eq!(states.len(), STATES.len(), "all of it was walked");
     }
 
     #[test]

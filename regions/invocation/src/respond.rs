@@ -9,6 +9,7 @@ use frontdoor_protocol::headers::{self, Execution, InvokeStatus};
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::problem::{self, Problem};
 use frontdoor_protocol::target::TargetError;
+use frontdoor_protocol::verdict::Canary;
 use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -88,6 +89,20 @@ pub(crate) fn container(stamp: &Stamp, head: ResponseHead, claimed: bool) -> Res
             HeaderValue::from_static(execution.as_str()),
         );
     }
+    response
+}
+
+/// The answer to an edge that asked for a canary.
+pub(crate) fn canary(region: &HeaderValue, found: Canary) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = match found {
+        Canary::Well => StatusCode::NO_CONTENT,
+        Canary::Queue | Canary::Silent => StatusCode::SERVICE_UNAVAILABLE,
+        Canary::Workers => StatusCode::GATEWAY_TIMEOUT,
+    };
+    response
+        .headers_mut()
+        .insert(headers::REGION, region.clone());
     response
 }
 

@@ -16,13 +16,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::attach::desk::Desk;
+use crate::attach::standby::{self, Standby};
 use crate::auth::{self, Auth};
+use crate::canary::Canaries;
 use crate::config::Settings;
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, Tokens};
+use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
@@ -44,6 +46,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The port for edges cannot be secured.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] LinkError),
@@ -59,6 +64,12 @@ pub enum RunError {
 pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
     let listener = Listener::bind(settings.listen, settings.trusted_edges.clone())
         .map_err(bind_error(settings.listen))?;
+    let secured = match &settings.tls {
+        None => None,
+        Some(tls) => Some(
+            Listener::bind_secured(tls.listen, acceptor(tls)?).map_err(bind_error(tls.listen))?,
+        ),
+    };
     let admin = TcpListener::bind(settings.admin)
         .await
         .map_err(bind_error(settings.admin))?;
@@ -85,6 +96,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let connections = TaskTracker::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
+        standby: Standby::new(),
         held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
@@ -96,17 +108,22 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         dispatch,
         phases: Arc::new(Phases::new()),
         workers: Workers::new(),
+        canaries: Canaries::default(),
         metrics,
     });
     background.start(&front, waiting_cancels, admin, registry);
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);
+    if let Some(secured) = secured {
+        connections.spawn(secured.accept(Arc::clone(&front), connections.clone(), tokens.clone()));
+    }
 
     shutdown.cancelled().await;
     let stopping = Stopping {
         phases: &front.phases,
         desk: &front.desk,
+        standby: &front.standby,
         link: &front.dispatch.link,
         connections: &connections,
         tokens: &tokens,
@@ -138,6 +155,13 @@ impl Background {
         tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
+        tasks.spawn(standby::speak(
+            Arc::clone(&front.standby),
+            front.attach_url.clone(),
+            dispatch(),
+            Arc::clone(&front.phases),
+            stop(),
+        ));
         tasks.spawn(Arc::clone(&front.auth).follow_keys(stop()));
         tasks.spawn(auth::hear_revocations(
             Arc::clone(&front.auth),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attach::desk::Desk;
+use crate::attach::standby::Standby;
 use crate::config::Stop;
 use crate::dispatch::Link;
 use crate::front::Tokens;
@@ -27,6 +28,7 @@ const BACKGROUND: Duration = Duration::from_secs(5);
 pub(crate) struct Stopping<'a> {
     pub(crate) phases: &'a Phases,
     pub(crate) desk: &'a Desk,
+    pub(crate) standby: &'a Standby,
     pub(crate) link: &'a Link,
     /// Connections and their streams.
     pub(crate) connections: &'a TaskTracker,
@@ -51,6 +53,7 @@ impl Stopping<'_> {
             "stopping: new calls are refused"
         );
         self.phases.advance(Phase::Draining);
+        self.standby.close();
         if timeout(stop.grace, self.desk.empty()).await.is_err() {
             tracing::warn!(
                 queued = self.desk.queued(),

@@ -10,6 +10,12 @@
 //!   the caller has everything, its early end or reset says that the caller is gone.
 //! * refused: 410. The call was cancelled, expired or answered; the worker drops it unexecuted and acks the message.
 //! * unknown token: 401, as NVCF. Nobody waits there; the same.
+//!
+//! And the *short way* ([`handover`]): a worker with a free slot opens POST attach with [`STANDBY`]` : 1` and the
+//! service's ticket instead of a call's token, and the service answers when it has a call for it. Choosing the stream is
+//! the claim; no queue is involved.
+
+pub mod handover;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -25,6 +31,13 @@ pub const CLAIM: &str = "frontdoor-claim";
 pub const CLAIM_ASKED: &str = "1";
 /// Value of [`CLAIM`] in the answer that lets the worker begin.
 pub const CLAIM_GRANTED: &str = "granted";
+/// Value of [`CLAIM`] in the head by which a worker gives a handed call back, or takes a standing stream back. It has
+/// not been run and will not be, by this stream.
+pub const CLAIM_RETURNED: &str = "returned";
+/// Header of a standing stream (ours): `1`.
+pub const STANDBY: &str = "frontdoor-standby";
+/// Which worker a standing stream belongs to (ours): a UUID.
+pub const WORKER: &str = "frontdoor-worker";
 /// The longest inner head, in bytes (NVCF: about 408 KiB).
 pub const HEAD_LIMIT: usize = 408 * 1024;
 /// The most inner headers we take. NVCF takes 64 and fails the call above it.

@@ -16,6 +16,9 @@ pub const CLAIM_HEADER: &str = "Frontdoor-Claim";
 /// NATS header (ours): Unix milliseconds after which the work must not be started.
 pub const DEADLINE_HEADER: &str = "Frontdoor-Deadline";
 
+/// NATS header (ours) on a message that is no call: whoever pulls it says so on `subject::canary` of this id, and is done.
+pub const CANARY_HEADER: &str = "Frontdoor-Canary";
+
 /// One queued call.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct WorkerInvokeFunctionRequest {

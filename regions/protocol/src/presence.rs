@@ -14,7 +14,7 @@ use crate::names::VersionId;
 /// How often a worker speaks when nothing changes.
 pub const WORKER_EVERY: Duration = Duration::from_millis(500);
 /// How often an invocation service speaks when nothing changes.
-pub const SERVICE_EVERY: Duration = Duration::from_secs(1);
+pub const SERVICE_EVERY: Duration = Duration::from_millis(500);
 /// Who was not heard for so long is gone.
 pub const EXPIRES: Duration = Duration::from_secs(2);
 /// A message above this many bytes is not read.

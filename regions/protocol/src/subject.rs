@@ -52,6 +52,12 @@ pub fn worker_presence(region: &RegionName, version: VersionId) -> String {
     format!("frontdoor.{region}.worker.{version}")
 }
 
+/// Where a worker says that a canary came to it.
+#[must_use]
+pub fn canary(id: RequestId) -> String {
+    format!("frontdoor.canary.{id}")
+}
+
 /// All workers of a region.
 #[must_use]
 pub fn workers_of_region(region: &RegionName) -> String {

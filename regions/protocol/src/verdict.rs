@@ -15,6 +15,8 @@ pub const SIZE_LIMIT: usize = 64 * 1024;
 pub const REGIONS_LIMIT: usize = 1024;
 /// How often an edge speaks when nothing changes.
 pub const EVERY: Duration = Duration::from_secs(1);
+/// Where a region's invocation service tells a trusted edge what became of a canary: 204, or 503 (queue), 504 (workers).
+pub const CANARY_PATH: &str = "/v2/frontdoor/canary";
 /// The schema version written here.
 pub const VERSION: u16 = 1;
 

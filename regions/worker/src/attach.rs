@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_protocol::attach;
+use frontdoor_protocol::headers::FUNCTION_VERSION_ID;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 
-use crate::body::{self, Body};
+use crate::body::{self, Body, Pipe};
 use crate::h2c::{CONNECT_TIMEOUT, Multiplexed, SendError, Tasks};
 use crate::item::Service;
 
@@ -37,6 +38,12 @@ pub(crate) struct Attach {
     tasks: Tasks,
     services: Mutex<HashMap<Authority, Arc<Multiplexed>>>,
     http1: Client<HttpConnector, Body>,
+}
+
+/// A standing stream that the service answered with a call.
+pub(crate) struct Standing {
+    /// Brings the call, and then stays open as any claim's answer.
+    pub(crate) answer: Incoming,
 }
 
 /// Why a claim did not succeed.
@@ -101,6 +108,33 @@ impl Attach {
             StatusCode::GONE | StatusCode::UNAUTHORIZED => Err(ClaimError::Refused),
             status => Err(ClaimError::Unreachable(format!("it answered {status}"))),
         }
+    }
+
+    /// Opens a standing stream; the future ends when a call is handed over, or with nothing.
+    pub(crate) fn stand(
+        &self,
+        service: &Service,
+        version: &HeaderValue,
+        worker: &HeaderValue,
+    ) -> (Pipe, impl Future<Output = Option<Standing>> + use<>) {
+        let (pipe, body) = body::pipe();
+        let mut request = post(service, body);
+        let headers = request.headers_mut();
+        headers.insert(attach::STANDBY, HeaderValue::from_static("1"));
+        headers.insert(attach::WORKER, worker.clone());
+        headers.insert(FUNCTION_VERSION_ID, version.clone());
+        let connection = self.connection(&service.authority);
+        let standing = async move {
+            let response = connection.send(request).await.ok()?;
+            let granted = response
+                .headers()
+                .get(attach::CLAIM)
+                .is_some_and(|value| value == attach::CLAIM_GRANTED);
+            (response.status() == StatusCode::OK && granted).then(|| Standing {
+                answer: response.into_body(),
+            })
+        };
+        (pipe, standing)
     }
 
     /// Opens the answer's stream at a service that does not speak of claims. `length` is that of the whole stream.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
-use frontdoor_protocol::envelope;
+use frontdoor_protocol::{envelope, subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,9 @@ type Ended = (Outcome, Option<Tail>);
 impl Handler {
     /// Handles one message. The slot is free when this returns; the tail only waits for the service.
     pub(crate) async fn handle(self: Arc<Self>, message: jetstream::Message) -> Option<Tail> {
+        if let Some(id) = header(&message, envelope::CANARY_HEADER) {
+            return sing(&message, id).await;
+        }
         let (outcome, tail) = match decode(&message) {
             Ok(item) => self.run(item, &message).await,
             Err(error) => {
@@ -116,19 +119,42 @@ impl Handler {
         ended
     }
 
+    /// Runs a call that a standing stream got: it is claimed, and no message stands for it.
+    pub(crate) async fn handed(&self, item: Item, upload: Upload) -> Option<Tail> {
+        let Some(entry) = self.running.enter(item.id) else {
+            self.metrics.item(Outcome::Duplicate);
+            return None;
+        };
+        let began = Instant::now();
+        let (outcome, tail) = tokio::select! {
+            ended = self.granted(item, upload) => ended,
+            () = entry.cancelled() => (Outcome::Cancelled, None),
+            () = self.cut.cancelled() => (Outcome::CutAtStop, None),
+        };
+        if outcome == Outcome::Answered {
+            self.load.took(began.elapsed());
+        }
+        self.metrics.item(outcome);
+        tail
+    }
+
     /// Claim, then call, then answer: attach before execute.
     async fn claimed(&self, item: Item) -> Ended {
         let timer = self.metrics.claim_seconds.start_timer();
         let claim = self.attach.claim(&item.service).await;
         timer.observe_duration();
-        let mut upload = match claim {
-            Ok(upload) => upload,
-            Err(ClaimError::Refused) => return (Outcome::Refused, None),
+        match claim {
+            Ok(upload) => self.granted(item, upload).await,
+            Err(ClaimError::Refused) => (Outcome::Refused, None),
             Err(ClaimError::Unreachable(reason)) => {
                 tracing::warn!(id = %item.id, reason, "claim failed");
-                return (Outcome::ServiceUnreachable, None);
+                (Outcome::ServiceUnreachable, None)
             }
-        };
+        }
+    }
+
+    /// Call, then answer.
+    async fn granted(&self, item: Item, mut upload: Upload) -> Ended {
         let answer = tokio::select! {
             biased;
             _ = upload.gone() => return (Outcome::CallerGone, None),
@@ -212,6 +238,20 @@ fn decode(message: &jetstream::Message) -> Result<Item, ItemError> {
 fn header<'a>(message: &'a jetstream::Message, name: &str) -> Option<&'a str> {
     let value = message.headers.as_ref()?.get(name)?;
     Some(value.as_str())
+}
+
+/// Says that a canary came through the queue; it is no call, so nothing else happens.
+async fn sing(message: &jetstream::Message, id: &str) -> Option<Tail> {
+    if let Ok(id) = id.parse() {
+        let client = message.context.client();
+        let said = client.publish(subject::canary(id), "".into());
+        // Whoever waits for it asks again with the next.
+        let _ = tokio::time::timeout(NATS_TIMEOUT, said).await;
+    }
+    if let Err(reason) = acknowledge(message, AckKind::Ack).await {
+        tracing::debug!(reason, "canary not settled");
+    }
+    None
 }
 
 /// The how-manieth delivery this is; the first is 1.

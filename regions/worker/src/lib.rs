@@ -39,6 +39,8 @@ mod call;
 
 mod handle;
 
+mod standby;
+
 mod health;
 
 mod nats;

@@ -1,11 +1,14 @@
-//! How busy the worker is, for those who look from outside: calls in hand, and how long one takes lately.
+//! How busy the worker is: its slots, as the puller and the standing streams share them, and how long a call takes lately.
 //!
-//! Written where calls begin and end, read by `presence.rs`.
+//! The sums are those of `slots.rs`; this adds the lock, the clock, and who is told. `presence.rs` reads it for the outside.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+
+use crate::slots::Slots;
 
 /// The mean moves by this part of the difference with each call.
 const WEIGHT: u64 = 8;
@@ -13,6 +16,9 @@ const WEIGHT: u64 = 8;
 /// The worker's load.
 #[derive(Debug)]
 pub(crate) struct Load {
+    slots: Mutex<Slots>,
+    /// The puller has something to do with what became free.
+    freed: Notify,
     running: watch::Sender<usize>,
     /// Mean in microseconds; 0 while there was no call.
     service: AtomicU64,
@@ -21,11 +27,50 @@ pub(crate) struct Load {
 // === impl Load ===
 
 impl Load {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(slots: Slots) -> Self {
         Self {
+            slots: Mutex::new(slots),
+            freed: Notify::new(),
             running: watch::Sender::new(0),
             service: AtomicU64::new(0),
         }
+    }
+
+    /// The slots; not to be held for longer than a sum.
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many calls other ways than the queue may bring now.
+    pub(crate) fn offer(&self) -> usize {
+        self.slots().offer(Instant::now())
+    }
+
+    /// Takes a slot for a call that did not come by the queue, if one is free.
+    pub(crate) fn take(&self) -> bool {
+        let mut slots = self.slots();
+        let taken = slots.take();
+        let running = slots.running();
+        drop(slots);
+        self.set_running(running);
+        taken
+    }
+
+    /// Gives such a slot back.
+    pub(crate) fn give_back(&self) {
+        let mut slots = self.slots();
+        slots.finished();
+        let (running, wanted) = (slots.running(), slots.is_wanted());
+        drop(slots);
+        self.set_running(running);
+        if wanted {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Ends when a slot was given back that the queue waits for.
+    pub(crate) async fn freed(&self) {
+        self.freed.notified().await;
     }
 
     /// Calls in hand, from now on.
@@ -64,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_mean_follows_the_calls() {
-        let load = Load::new();
+        let load = Load::new(Slots::new(1, None));
         assert_eq!(load.service(), Duration::ZERO);
         load.took(Duration::from_millis(80));
         assert_eq!(load.service(), Duration::from_millis(80));

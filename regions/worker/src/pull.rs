@@ -9,7 +9,8 @@
 mod inbox;
 mod reply;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, jetstream};
@@ -25,7 +26,8 @@ use crate::handle::Handler;
 use crate::health::Health;
 use crate::nats::Link;
 use crate::settle::Outcome;
-use crate::slots::{Arrival, Slots};
+use crate::slots::{Arrival, QUIET, Slots};
+use crate::standby::Standby;
 
 use inbox::Inbox;
 use reply::{Pause, Reply};
@@ -37,6 +39,8 @@ const EXPIRES: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(3);
 /// The loop looks at its clocks this often when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+/// A message waits here so long for a slot before another worker may have it.
+const PARK: Duration = Duration::from_millis(100);
 /// What was cut at stop gets this long to say so.
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,11 +51,14 @@ pub(crate) struct Puller {
     /// Where this consumer takes requests for messages.
     ask_subject: String,
     handler: Arc<Handler>,
-    slots: Slots,
     /// The server's limit for one request, once it has named one.
     most: usize,
     calls: JoinSet<Option<Tail>>,
     tails: TaskTracker,
+    /// The other way by which calls come.
+    standby: Option<Arc<Standby>>,
+    /// Messages that came when a standing stream had taken the last slot.
+    parked: VecDeque<(Instant, jetstream::Message)>,
     /// The last one takes requests.
     inboxes: Vec<Inbox>,
     /// How many inboxes were opened.
@@ -71,7 +78,7 @@ impl Puller {
         client: Client,
         settings: &Settings,
         handler: Arc<Handler>,
-        tails: TaskTracker,
+        (tails, standby): (TaskTracker, Option<Arc<Standby>>),
         (link, health): (watch::Receiver<Link>, watch::Receiver<Health>),
     ) -> Self {
         let stream = subject::work_stream(&settings.region, settings.version);
@@ -82,10 +89,11 @@ impl Puller {
             suspect: handler.suspect.subscribe(),
             ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             handler,
-            slots: Slots::new(settings.slots),
             most: settings.slots,
             calls: JoinSet::new(),
             tails,
+            standby,
+            parked: VecDeque::new(),
             inboxes: Vec::new(),
             opened: 0,
             taking: false,
@@ -106,6 +114,7 @@ impl Puller {
     /// Takes nothing more, and waits for what runs; what still runs after `grace` is cut.
     pub(crate) async fn finish(&mut self, grace: Duration) {
         self.taking = false;
+        self.slots().set_taking(false);
         if tokio::time::timeout(grace, self.idle()).await.is_err() {
             tracing::warn!(
                 calls = self.calls.len(),
@@ -120,15 +129,19 @@ impl Puller {
 
     /// Ends when no call runs and nothing can arrive.
     async fn idle(&mut self) {
-        while !(self.calls.is_empty() && self.slots.asked() == 0) {
+        while !(self.calls.is_empty() && self.parked.is_empty() && self.slots().asked() == 0) {
             self.step(std::future::pending()).await;
-            self.slots.expire(Instant::now());
+            self.slots().expire(Instant::now());
         }
     }
 
     /// Waits for one event, or for `stop`. Each branch only waits; what it found is worked on afterwards, so that
     /// nothing is half done when another branch wins.
     async fn step(&mut self, stop: impl Future<Output = ()>) {
+        let tick = match self.slots().is_queued(Instant::now()) {
+            true => QUIET,
+            false => TICK,
+        };
         tokio::select! {
             () = stop => {}
             Some(ended) = self.calls.join_next() => self.call_ended(ended),
@@ -136,19 +149,43 @@ impl Puller {
             Ok(()) = self.link.changed() => {}
             Ok(()) = self.health.changed() => {}
             Ok(()) = self.suspect.changed() => {}
-            () = tokio::time::sleep(self.pause.left(Instant::now()).min(TICK)) => {}
+            () = self.handler.load.freed() => {}
+            () = tokio::time::sleep(self.pause.left(Instant::now()).min(tick)) => {}
         }
         while let Some(ended) = self.calls.try_join_next() {
             self.call_ended(ended);
         }
+        self.serve_parked().await;
         self.show();
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.handler.load.slots()
+    }
+
+    /// Gives what waits here its slot, or sends it elsewhere when it has waited long enough.
+    async fn serve_parked(&mut self) {
+        while let Some((since, message)) = self.parked.pop_front() {
+            if self.taking && self.slots().unpark() {
+                self.calls.spawn(Arc::clone(&self.handler).handle(message));
+            } else if self.taking && since.elapsed() < PARK {
+                self.parked.push_front((since, message));
+                return;
+            } else {
+                self.slots().give_up_parked();
+                self.handler.settle(&message, Outcome::NoSlot).await;
+            }
+        }
     }
 
     fn show(&self) {
         let metrics = &self.handler.metrics;
-        self.handler.load.set_running(self.slots.running());
-        metrics.running.set(gauge(self.slots.running()));
-        metrics.asked.set(gauge(self.slots.asked()));
+        let slots = self.slots();
+        let (running, asked) = (slots.running(), slots.asked());
+        drop(slots);
+        self.handler.load.set_running(running);
+        metrics.running.set(gauge(running));
+        metrics.asked.set(gauge(asked));
     }
 
     /// Asks for what is free as link and container allow, and sees to the inboxes.
@@ -157,19 +194,26 @@ impl Puller {
         let link = *self.link.borrow_and_update();
         self.taking =
             self.health.borrow_and_update().is_well() && !*self.suspect.borrow_and_update();
-        self.slots.expire(now);
-        self.inboxes.retain(|inbox| self.slots.awaits(inbox.number));
+        {
+            let mut slots = self.handler.load.slots();
+            slots.set_taking(self.taking && link.up);
+            slots.expire(now);
+            self.inboxes.retain(|inbox| slots.awaits(inbox.number));
+        }
         if self.taking && link.up && self.pause.is_over(now) {
             let generation = self.inboxes.last().map(|inbox| inbox.generation);
             let reconnected = generation != Some(link.generation);
             if reconnected {
                 // What the server knew of requests went with the connection.
-                self.slots.forget_asked();
+                self.slots().forget_asked();
             }
-            if reconnected || self.slots.round_is_over(now) {
+            if reconnected || self.slots().round_is_over(now) {
                 self.open_inbox(link.generation, now).await;
             }
             self.ask(now).await;
+        }
+        if let Some(standby) = &self.standby {
+            standby.adjust();
         }
         self.show();
     }
@@ -178,7 +222,7 @@ impl Puller {
         self.opened += 1;
         match Inbox::open(&self.client, self.opened, generation).await {
             Ok(inbox) => {
-                self.slots.begin(inbox.number, now);
+                self.slots().begin(inbox.number, now);
                 self.inboxes.push(inbox);
             }
             Err(error) => {
@@ -196,7 +240,9 @@ impl Puller {
             ..
         }) = self.inboxes.last_mut()
         {
-            let Some(batch) = self.slots.ask(self.most, now + EXPIRES + SLACK) else {
+            let slots = || self.handler.load.slots();
+            let batch = slots().ask(self.most, now, now + EXPIRES + SLACK);
+            let Some(batch) = batch else {
                 return;
             };
             *asked += 1;
@@ -208,7 +254,7 @@ impl Puller {
                 .publish_with_reply(subject, reply, request.into());
             if let Err(error) = published.await {
                 tracing::warn!(%error, "cannot ask for messages");
-                self.slots.given_back(*number, batch);
+                slots().given_back(*number, batch);
                 self.pause.after_failure(now);
                 return;
             }
@@ -218,7 +264,7 @@ impl Puller {
 
     async fn received(&mut self, number: u64, message: Option<Message>) {
         let Some(message) = message else {
-            self.slots.forget_round(number);
+            self.slots().forget_round(number);
             self.inboxes.retain(|inbox| inbox.number != number);
             return;
         };
@@ -230,11 +276,20 @@ impl Puller {
         let message = jetstream::Message { message, context };
         self.pause.after_success();
         let resting = !self.taking || *self.suspect.borrow();
-        match self.slots.arrived(number) {
+        let pending = message.info().map_or(0, |info| info.pending);
+        let (arrival, parked) = {
+            let mut slots = self.slots();
+            slots.heard_of_queue(pending, Instant::now());
+            let arrival = slots.arrived(number);
+            let parked = arrival == Arrival::NoSlot && !resting && slots.park();
+            (arrival, parked)
+        };
+        match arrival {
             Arrival::Taken if resting => {
-                self.slots.finished();
+                self.slots().finished();
                 self.handler.settle(&message, Outcome::Resting).await;
             }
+            Arrival::NoSlot if parked => self.parked.push_back((Instant::now(), message)),
             Arrival::Taken => {
                 self.calls.spawn(Arc::clone(&self.handler).handle(message));
             }
@@ -245,11 +300,11 @@ impl Puller {
     fn replied(&mut self, number: u64, message: &Message) {
         match reply::read(message) {
             Reply::Expired { missing } => {
-                self.slots.given_back(number, missing);
+                self.slots().given_back(number, missing);
                 self.pause.after_success();
             }
             Reply::Refused { missing, most } => {
-                self.slots.given_back(number, missing);
+                self.slots().given_back(number, missing);
                 self.most = most.unwrap_or(self.most);
                 self.handler.metrics.ask_failures.inc();
                 let again = self.pause.after_failure(Instant::now());
@@ -261,7 +316,7 @@ impl Puller {
     }
 
     fn call_ended(&mut self, ended: Result<Option<Tail>, JoinError>) {
-        self.slots.finished();
+        self.slots().finished();
         match ended {
             Ok(Some(tail)) => {
                 self.tails.spawn(tail.handed_over());

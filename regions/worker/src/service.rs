@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use frontdoor_protocol::subject;
+use http::HeaderValue;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +27,8 @@ use crate::nats::{self, Link, NatsError};
 use crate::presence::Speaker;
 use crate::pull::Puller;
 use crate::running::Running;
+use crate::slots::Slots;
+use crate::standby::{self, Standby};
 use crate::stop;
 
 /// Why a worker cannot run.
@@ -138,19 +142,33 @@ impl Worker {
             stop_background.clone(),
         ));
 
+        let tails = TaskTracker::new();
+        let worker = Uuid::new_v4();
+        let standby = (settings.standby > 0).then(|| {
+            let says = (text(&settings.version), text(&worker));
+            Standby::new(Arc::clone(&handler), settings.standby, says, tails.clone())
+        });
+        if let Some(standby) = &standby {
+            background.spawn(standby::hear(
+                Arc::clone(standby),
+                client.clone(),
+                subject::service_presence(&settings.region),
+                shutdown.clone(),
+            ));
+        }
         let speaker = Speaker::new(
             client.clone(),
             &settings,
-            Uuid::new_v4(),
+            worker,
             &handler.load,
             link.clone(),
             (health.clone(), handler.suspect.subscribe()),
         );
         background.spawn(speaker.speak(Arc::clone(&handler.load), shutdown.clone()));
 
-        let tails = TaskTracker::new();
         let news = (link.clone(), health);
-        let mut puller = Puller::new(client.clone(), &settings, handler, tails.clone(), news);
+        let ways = (tails.clone(), standby.clone());
+        let mut puller = Puller::new(client.clone(), &settings, handler, ways, news);
         tracing::info!(region = %settings.region, version = %settings.version, slots = settings.slots, "worker pulls");
         tokio::select! {
             () = puller.run(&shutdown) => {}
@@ -158,6 +176,7 @@ impl Worker {
         }
         let parts = stop::Parts {
             puller,
+            standby,
             tails,
             client,
             background,
@@ -167,6 +186,16 @@ impl Worker {
         stop::in_order(parts, settings.grace).await;
         Ok(())
     }
+}
+
+/// Requests for messages that stay out beside standing streams: enough to meet a queue at once.
+fn reserve(settings: &Settings) -> Option<usize> {
+    (settings.standby > 0).then(|| settings.slots.div_ceil(16).min(8))
+}
+
+/// A value made of an id, which holds nothing that a header could not.
+fn text(id: &impl ToString) -> HeaderValue {
+    HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn handler(
@@ -186,7 +215,7 @@ fn handler(
         container,
         attach: Attach::new(tasks.clone()),
         running,
-        load: Arc::new(Load::new()),
+        load: Arc::new(Load::new(Slots::new(settings.slots, reserve(settings)))),
         metrics,
         suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),

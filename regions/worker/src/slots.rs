@@ -12,11 +12,24 @@ use std::time::{Duration, Instant};
 /// A round takes requests for so long; what was lost in it is back when its last request is dead.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// A request for messages that was not served for so long met an empty queue.
+pub(crate) const QUIET: Duration = Duration::from_millis(20);
+
 /// The slots of one worker.
 #[derive(Debug)]
 pub(crate) struct Slots {
     total: usize,
     running: usize,
+    /// Requests that stay out while the queue is empty; `None` if calls come by the queue alone.
+    reserve: Option<usize>,
+    /// Whether calls are taken at all.
+    taking: bool,
+    /// Messages that wait here for a slot.
+    parked: usize,
+    /// Messages that the queue held when it was last heard of.
+    pending: u64,
+    /// When it was last asked or heard of.
+    heard: Option<Instant>,
     /// The last one takes requests; those before it are waited for.
     rounds: VecDeque<Round>,
 }
@@ -44,10 +57,15 @@ pub(crate) enum Arrival {
 // === impl Slots ===
 
 impl Slots {
-    pub(crate) fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize, reserve: Option<usize>) -> Self {
         Self {
             total,
             running: 0,
+            reserve,
+            taking: false,
+            parked: 0,
+            pending: 0,
+            heard: None,
             rounds: VecDeque::new(),
         }
     }
@@ -55,6 +73,68 @@ impl Slots {
     /// Calls in hand.
     pub(crate) const fn running(&self) -> usize {
         self.running
+    }
+
+    /// Says whether calls are taken; `true` if that is new.
+    pub(crate) fn set_taking(&mut self, taking: bool) -> bool {
+        std::mem::replace(&mut self.taking, taking) != taking
+    }
+
+    /// The queue held so many messages more when one arrived.
+    pub(crate) fn heard_of_queue(&mut self, pending: u64, now: Instant) {
+        self.pending = pending;
+        self.heard = Some(now);
+    }
+
+    /// Whether the queue is known to hold calls, or some wait here.
+    pub(crate) fn is_queued(&self, now: Instant) -> bool {
+        let quiet = |heard: Instant| now.saturating_duration_since(heard) >= QUIET;
+        let empty = self.asked() > 0 && self.heard.is_none_or(quiet);
+        self.parked > 0 || self.pending > 0 && !empty
+    }
+
+    /// How many calls other ways than the queue may bring.
+    pub(crate) fn offer(&self, now: Instant) -> usize {
+        if self.taking && !self.is_queued(now) {
+            self.total - self.running
+        } else {
+            0
+        }
+    }
+
+    /// Takes a slot for a call that came another way than the queue.
+    pub(crate) fn take(&mut self) -> bool {
+        let free = self.taking && self.running < self.total;
+        self.running += usize::from(free);
+        free
+    }
+
+    /// Whether the queue has use for a slot that became free.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.taking
+            && (self.parked > 0 || self.pending > 0 || self.asked() < self.reserve.unwrap_or(0))
+    }
+
+    /// A message waits here for a slot; so many may, as requests are out beyond what is free.
+    pub(crate) fn park(&mut self) -> bool {
+        let room = self.parked < self.reserve.unwrap_or(0);
+        self.parked += usize::from(room);
+        room
+    }
+
+    /// One that waited has a slot, if one is free.
+    pub(crate) fn unpark(&mut self) -> bool {
+        let free = self.parked > 0 && self.running < self.total;
+        if free {
+            self.parked -= 1;
+            self.running += 1;
+        }
+        free
+    }
+
+    /// One that waited goes elsewhere.
+    pub(crate) fn give_up_parked(&mut self) {
+        self.parked = self.parked.saturating_sub(1);
     }
 
     /// Asked for and neither arrived nor given back.
@@ -84,14 +164,19 @@ impl Slots {
     }
 
     /// How many messages to ask for now, if any and at most `most`; they count as asked until `dead`.
-    pub(crate) fn ask(&mut self, most: usize, dead: Instant) -> Option<usize> {
-        let taken = self.running + self.asked();
-        let free = self.total.saturating_sub(taken).min(most);
+    pub(crate) fn ask(&mut self, most: usize, now: Instant, dead: Instant) -> Option<usize> {
+        let asked = self.asked();
+        let mut free = self.total.saturating_sub(self.running + asked);
+        if let (Some(reserve), false) = (self.reserve, self.is_queued(now)) {
+            free = free.min(reserve.saturating_sub(asked));
+        }
+        let free = free.min(most);
         let round = self.rounds.back_mut()?;
         if free == 0 {
             return None;
         }
         round.asked += free;
+        self.heard = Some(now);
         round.dead = round.dead.max(Some(dead));
         Some(free)
     }

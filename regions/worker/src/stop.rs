@@ -1,12 +1,13 @@
 //! The stop order of a worker, and its deadlines.
 //!
 //! 1. `/ready` says no (the token that asked for the stop does that).
-//! 2. Nothing more is asked for; what still arrives goes back at once, to other workers.
+//! 2. Nothing more is asked for, standing streams are taken back; what still arrives goes back at once, to other workers.
 //! 3. Running calls finish, up to the configured grace; the rest is cut, its callers see a broken end.
 //! 4. Services take over the last bytes of answers, up to [`TAILS`].
 //! 5. NATS gets what was acked, up to [`FLUSH`].
 //! 6. Background tasks end, connections close, up to [`CONNECTIONS`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::nats;
 use crate::pull::Puller;
+use crate::standby::Standby;
 
 const TAILS: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_secs(5);
@@ -24,6 +26,7 @@ const CONNECTIONS: Duration = Duration::from_secs(2);
 /// What is left of a worker once it is asked to stop.
 pub(crate) struct Parts {
     pub(crate) puller: Puller,
+    pub(crate) standby: Option<Arc<Standby>>,
     pub(crate) tails: TaskTracker,
     pub(crate) client: Client,
     pub(crate) background: JoinSet<()>,
@@ -35,7 +38,12 @@ pub(crate) struct Parts {
 /// Stops in order.
 pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
     tracing::info!(?grace, "stopping: running calls finish");
-    parts.puller.finish(grace).await;
+    let handed = async {
+        if let Some(standby) = parts.standby.take() {
+            standby.finish(grace).await;
+        }
+    };
+    tokio::join!(parts.puller.finish(grace), handed);
     parts.tails.close();
     if tokio::time::timeout(TAILS, parts.tails.wait())
         .await

@@ -45,7 +45,7 @@ fn addresses_need_no_dns() {
         ("http://_frontdoor._tcp.x", false),
     ] {
         assert_eq!(
-            endpoint(text).expect(text).literal().is_some(),
+            endpoint(text).expect(text).0.literal().is_some(),
             literal,
             "{text}"
         );
@@ -59,7 +59,7 @@ fn broken_rules_are_named() {
     refused(&format!("nonsense = 1\n{MINIMAL}{REGION}"), "nonsense");
     for endpoint in [
         "us-east:80",
-        "https://x:1",
+        "ftp://x:1",
         "http://x",
         "http://:1",
         "http://x:0",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use frontdoor_protocol::verdict::CANARY_PATH;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -104,6 +105,9 @@ where
             async move {
                 if request.uri().path() == "/health" {
                     return Ok::<_, Infallible>(reply(200, &[], "{}"));
+                }
+                if request.uri().path() == CANARY_PATH {
+                    return Ok(reply(404, &[], ""));
                 }
                 calls.fetch_add(1, Ordering::SeqCst);
                 let head = request.method() == http::Method::HEAD;

@@ -52,6 +52,12 @@ impl Authority {
         Ok(files)
     }
 
+    /// Its own certificate.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// A client's configuration that trusts this authority and offers these protocols.
     ///
     /// # Errors

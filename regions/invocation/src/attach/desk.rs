@@ -7,7 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use bytes::Bytes;
+use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::headers::Execution;
 use frontdoor_protocol::names::RequestId;
 use hyper::body::Incoming;
@@ -16,7 +19,9 @@ use uuid::Uuid;
 
 use super::HeadFault;
 use super::download::Rest;
+use super::relay::read_head;
 use crate::dispatch::{Cancel, Cancels, Version};
+use crate::drain::{self, Crew, Drain};
 use crate::pending::{Event, State};
 
 /// Enough that two cores seldom meet at one.
@@ -29,6 +34,8 @@ const REMEMBERED: usize = 1024;
 pub(crate) struct Arrival {
     /// Head and body of the answer.
     pub(crate) stream: Incoming,
+    /// The head and what came with it, if it was read already.
+    pub(crate) head: Option<Box<(ResponseHead, Option<Bytes>)>>,
     /// Whether it claimed the call before it ran it.
     pub(crate) claimed: bool,
     /// Tells the worker how it ended; dropped means that the caller left.
@@ -53,6 +60,8 @@ pub(crate) struct Desk {
     queued: AtomicI64,
     running: AtomicI64,
     emptied: Notify,
+    drain: Drain,
+    began: Instant,
 }
 
 #[derive(Default)]
@@ -109,6 +118,8 @@ impl Desk {
             queued: AtomicI64::new(0),
             running: AtomicI64::new(0),
             emptied: Notify::new(),
+            drain: Drain::default(),
+            began: Instant::now(),
         })
     }
 
@@ -130,6 +141,20 @@ impl Desk {
     /// Calls that a worker has.
     pub(crate) fn running(&self) -> u64 {
         self.running.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+
+    /// Seconds after which a caller that is turned away may try again, by what is known of the workers it would wait for.
+    pub(crate) fn retry_after(&self, version: &Version, crew: Option<Crew>) -> u64 {
+        let queued = u64::from(version.queued());
+        let open = u64::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        match crew {
+            Some(crew) if queued > 0 => drain::retry_after(queued, Some(crew), 0),
+            _ => drain::retry_after(open, None, self.drain.lately(self.second())),
+        }
+    }
+
+    fn second(&self) -> u64 {
+        self.began.elapsed().as_secs()
     }
 
     /// Waits until no call is here.
@@ -237,6 +262,28 @@ impl Entry {
 // === impl Arrival ===
 
 impl Arrival {
+    /// A stream of which nothing was read yet.
+    pub(super) const fn new(
+        stream: Incoming,
+        claimed: bool,
+        closing: oneshot::Sender<Closing>,
+    ) -> Self {
+        Self {
+            stream,
+            head: None,
+            claimed,
+            closing,
+        }
+    }
+
+    /// The head of the answer, and what of the body came with it.
+    pub(crate) async fn read_head(&mut self) -> Result<(ResponseHead, Option<Bytes>), HeadFault> {
+        match self.head.take() {
+            Some(read) => Ok(*read),
+            None => read_head(&mut self.stream).await,
+        }
+    }
+
     /// Turns the worker away: what it brought is no answer.
     pub(crate) fn refuse(self, fault: HeadFault) {
         // It may be gone; then nobody needs to know.
@@ -283,6 +330,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.drain.ended(self.0.second());
         if self.0.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.emptied.notify_waiters();
         }

@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -19,22 +20,51 @@ use uuid::Uuid;
 
 use super::body::{Body, BodyError};
 use super::desk::{Arrival, Closing, Desk};
+use super::standby::Share;
 use super::{HeadFault, asks_claim};
 use crate::metrics::{Attach, Metrics};
 use crate::pending::Event;
 use crate::respond::AttachRefusal;
 
-/// The response body of a granted claim: empty, open until the caller is served, broken if the caller left.
-pub(crate) struct Granted(oneshot::Receiver<Closing>);
+/// The response body of a granted claim: empty but for a call that is handed over, open until the caller is served,
+/// broken if the caller left.
+pub(crate) struct Granted {
+    handed: Option<(Bytes, Arc<Share>)>,
+    closed: oneshot::Receiver<Closing>,
+}
 
 // === impl Granted ===
 
 impl Granted {
+    const fn claimed(closed: oneshot::Receiver<Closing>) -> Self {
+        Self {
+            handed: None,
+            closed,
+        }
+    }
+
+    /// A standing stream that got a call.
+    pub(super) const fn handed(
+        frame: Bytes,
+        closed: oneshot::Receiver<Closing>,
+        share: Arc<Share>,
+    ) -> Self {
+        Self {
+            handed: Some((frame, share)),
+            closed,
+        }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
+        if let Some((frame, share)) = self.handed.take() {
+            // Before the worker can see it: from here on nobody may say that it did not.
+            share.asked.store(true, Ordering::SeqCst);
+            return Poll::Ready(Some(Ok(Frame::data(frame))));
+        }
+        Poll::Ready(match ready!(Pin::new(&mut self.closed).poll(cx)) {
             Ok(Closing::Complete) => None,
             Ok(Closing::Malformed(_)) => Some(Err(BodyError::Malformed)),
             Err(_) => Some(Err(BodyError::CallerLeft)),
@@ -66,16 +96,12 @@ pub(super) async fn bring(
     let entry = found.map_err(|_| over())?;
     entry.apply(desk, Event::Claim).map_err(|_| over())?;
     let (closing, closed) = oneshot::channel();
-    let arrival = Arrival {
-        stream: request.into_body(),
-        claimed: claims,
-        closing,
-    };
+    let arrival = Arrival::new(request.into_body(), claims, closing);
     // The caller left between the two: its side has cancelled the call by then.
     entry.hand_over(arrival).map_err(|_| over())?;
     if claims {
         metrics.attach(Attach::Claimed);
-        let mut response = Response::new(Body::Granted(Granted(closed)));
+        let mut response = Response::new(Body::Granted(Granted::claimed(closed)));
         response
             .headers_mut()
             .insert(CLAIM, HeaderValue::from_static(CLAIM_GRANTED));

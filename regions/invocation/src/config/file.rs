@@ -47,6 +47,7 @@ pub(super) struct File {
     pub(super) attach_url: String,
     #[serde(default)]
     pub(super) trusted_edges: Vec<IpNet>,
+    pub(super) tls: Option<Tls>,
     pub(super) nats: Nats,
     #[serde(default)]
     pub(super) limits: Limits,
@@ -68,6 +69,15 @@ pub(super) struct File {
 pub(super) struct KeysFile {
     #[serde(default)]
     pub(super) keys: Vec<Key>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) listen: SocketAddr,
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) client_ca: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]

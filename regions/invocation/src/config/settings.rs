@@ -41,6 +41,8 @@ pub struct Settings {
     pub attach_url: String,
     /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
     pub trusted_edges: Vec<IpNet>,
+    /// A port of their own for edges, over TLS.
+    pub tls: Option<Tls>,
     /// The region's message bus.
     pub nats: Nats,
     /// Bounds.
@@ -53,6 +55,19 @@ pub struct Settings {
     pub functions: Vec<Function>,
     /// Who may call, and who decides it.
     pub auth: Auth,
+}
+
+/// A port for edges over TLS, with certificates on both sides.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Our certificate chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities of edges' certificates.
+    pub client_ca: PathBuf,
 }
 
 /// The region's message bus.
@@ -167,6 +182,12 @@ impl TryFrom<file::File> for Settings {
             listen: file.listen,
             admin: file.admin,
             trusted_edges: file.trusted_edges,
+            tls: file.tls.map(|tls| Tls {
+                listen: tls.listen,
+                cert: tls.cert,
+                key: tls.key,
+                client_ca: tls.client_ca,
+            }),
             limits: Limits {
                 waiting: file.limits.waiting,
             },

@@ -151,7 +151,7 @@ impl Front {
         match parcel.ask(began + window).await {
             Ok(taken) => deliver(stamp, taken, wrapping).await,
             Err(NotYet::Later) => Ok(in_progress(stamp, wrapping)),
-            Err(NotYet::Crowded) => Err(Refusal::Crowded),
+            Err(NotYet::Crowded) => Err(Refusal::Crowded { retry: 1 }),
             Err(NotYet::Gone) => Err(Refusal::NotHeld),
         }
     }

@@ -23,10 +23,11 @@ use super::wait::{self, Wait};
 use super::{Front, Peer, intake};
 use crate::attach::body::Body;
 use crate::attach::desk::{Arrival, Call, Place};
-use crate::attach::{HeadFault, Relay, read_head};
+use crate::attach::{HeadFault, Relay};
 use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
+use crate::drain::Crew;
 use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome, Refusal, Stamp};
@@ -171,6 +172,7 @@ impl Front {
         let (deadline, patience) = (times.began + times.life, times.life);
         let wait = Wait {
             dispatch: &self.dispatch,
+            standby: &self.standby,
             phases: &self.phases,
             call: &mut call,
             arrival,
@@ -179,8 +181,14 @@ impl Front {
             outage,
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
-        let mut arrival = wait.worker(id, deadline_unix_ms, work).await?;
-        let read = read_head(&mut arrival.stream);
+        let arrival = wait.worker(id, deadline_unix_ms, work).await;
+        let mut arrival = arrival.map_err(|refusal| match refusal {
+            Refusal::QueueFull { .. } => Refusal::QueueFull {
+                retry: self.retry_after(call.version()),
+            },
+            other => other,
+        })?;
+        let read = arrival.read_head();
         let (head, first) = match tokio::time::timeout_at(deadline, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
@@ -202,6 +210,15 @@ impl Front {
         })
     }
 
+    /// When the queue of a version will have been worked off.
+    fn retry_after(&self, version: &Version) -> u64 {
+        let crew = self.workers.seen(version.id).map(|seen| Crew {
+            slots: seen.slots,
+            service: seen.service,
+        });
+        self.desk.retry_after(version, crew)
+    }
+
     /// Decides whether the call may wait here at all; nothing has been done for it until then.
     pub(super) async fn accept(
         &self,
@@ -219,7 +236,9 @@ impl Front {
         let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
         let patience = patience.map_err(Refusal::Poll)?;
         let version = self.version(&target, caller.versions.as_deref())?;
-        let place = self.desk.admit().ok_or(Refusal::Crowded)?;
+        let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
+            retry: self.retry_after(&version),
+        })?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
@@ -353,7 +372,7 @@ pub(super) async fn take_in(
         .map_err(|_| Refusal::BodyBroken)
 }
 
-fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
+pub(super) fn worker_failed(call: &Call, arrival: Arrival, fault: HeadFault) -> Refusal {
     let _ = call.apply(Event::WorkerLost);
     let refusal = match &fault {
         HeadFault::Lost => Refusal::WorkerLost,

@@ -15,12 +15,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Front, Peer};
+use super::{Front, Peer, secure};
 
 /// Connections the kernel may hold for us.
 const BACKLOG: u32 = 1024;
@@ -64,7 +66,13 @@ pub(crate) struct Tokens {
 pub(crate) struct Listener {
     socket: TcpListener,
     trusted: Vec<IpNet>,
+    /// Every peer shows a certificate, and is an edge.
+    tls: Option<TlsAcceptor>,
 }
+
+/// A stream, secured or not.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
 /// Runs hyper's tasks in our tracker.
 #[derive(Clone)]
@@ -94,6 +102,16 @@ impl Listener {
         Ok(Self {
             socket: socket.listen(BACKLOG)?,
             trusted,
+            tls: None,
+        })
+    }
+
+    /// The same for edges with certificates only.
+    pub(crate) fn bind_secured(address: SocketAddr, tls: TlsAcceptor) -> io::Result<Self> {
+        let listener = Self::bind(address, Vec::new())?;
+        Ok(Self {
+            tls: Some(tls),
+            ..listener
         })
     }
 
@@ -116,7 +134,7 @@ impl Listener {
                     let serve = serve(
                         Arc::clone(&front),
                         Arc::clone(&builder),
-                        stream,
+                        (stream, self.tls.clone()),
                         peer,
                         permit,
                         tokens.clone(),
@@ -136,7 +154,7 @@ impl Listener {
     fn peer(&self, ip: IpAddr) -> Peer {
         let ip = ip.to_canonical();
         Peer {
-            trusted: self.trusted.iter().any(|net| net.contains(&ip)),
+            trusted: self.tls.is_some() || self.trusted.iter().any(|net| net.contains(&ip)),
         }
     }
 }
@@ -176,7 +194,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 async fn serve(
     front: Arc<Front>,
     builder: Arc<auto::Builder<Tracked>>,
-    stream: TcpStream,
+    (stream, tls): (TcpStream, Option<TlsAcceptor>),
     peer: Peer,
     _permit: OwnedSemaphorePermit,
     tokens: Tokens,
@@ -185,6 +203,16 @@ async fn serve(
     connections.inc();
     // A socket that refuses is gone anyway.
     let _ = prepare(&stream);
+    let stream: Box<dyn Io> = match &tls {
+        None => Box::new(stream),
+        Some(tls) => match secure::handshake(tls, stream).await {
+            Some(stream) => Box::new(stream),
+            None => {
+                connections.dec();
+                return;
+            }
+        },
+    };
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }

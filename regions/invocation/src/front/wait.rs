@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use frontdoor_protocol::attach::handover::Handover;
 use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
 use frontdoor_protocol::headers::Execution;
 use frontdoor_protocol::names::RequestId;
@@ -14,7 +15,9 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::invoke::worker_failed;
 use crate::attach::desk::{Arrival, Call};
+use crate::attach::standby::{Standby, Way};
 use crate::dispatch::{Dispatch, Fault, Kept};
 use crate::pending::Event;
 use crate::phase::Phases;
@@ -23,6 +26,7 @@ use crate::respond::Refusal;
 /// A call that waits.
 pub(super) struct Wait<'a> {
     pub(super) dispatch: &'a Dispatch,
+    pub(super) standby: &'a Standby,
     pub(super) phases: &'a Phases,
     pub(super) call: &'a mut Call,
     pub(super) arrival: oneshot::Receiver<Arrival>,
@@ -36,7 +40,7 @@ pub(super) struct Wait<'a> {
 // === impl Wait ===
 
 impl Wait<'_> {
-    /// Queues the work item and waits for the worker that takes it.
+    /// Finds a worker: one that stands ready, or else whoever takes the work item from the queue.
     pub(super) async fn worker(
         self,
         id: RequestId,
@@ -45,6 +49,7 @@ impl Wait<'_> {
     ) -> Result<Arrival, Refusal> {
         let Self {
             dispatch,
+            standby,
             phases,
             call,
             mut arrival,
@@ -54,6 +59,21 @@ impl Wait<'_> {
         } = self;
         let item = Bytes::from(work.encode_to_vec());
         drop(work);
+        if let Ok(frame) = (Handover {
+            deadline_ms: deadline_unix_ms,
+            item: &item,
+        })
+        .encode()
+        {
+            let frame = Bytes::from(frame);
+            let way = standby.hand(call, &frame, &dispatch.metrics);
+            match tokio::time::timeout_at(deadline, way).await {
+                Ok(Way::Answered(arrival)) => return Ok(arrival),
+                Ok(Way::Failed(arrival, fault)) => return Err(worker_failed(call, arrival, fault)),
+                Ok(Way::Queue) => {}
+                Err(_) => return Err(too_late(call, patience)),
+            }
+        }
         call.set_in_queue(true);
         let version = Arc::clone(call.version());
         let kept = Kept {
@@ -107,7 +127,8 @@ fn failed(call: &mut Call, fault: &Fault) -> Option<Refusal> {
     // What is certainly not ours in the queue must not be purged.
     call.set_in_queue(matches!(fault, Fault::Unknown(_) | Fault::LinkLost));
     Some(match fault {
-        Fault::Full => Refusal::QueueFull,
+        // The caller of this says when to come back.
+        Fault::Full => Refusal::QueueFull { retry: 1 },
         Fault::Duplicate => Refusal::Duplicate,
         Fault::TooLarge => Refusal::HeadTooLarge,
         Fault::LinkLost => Refusal::BusLost(execution),

@@ -41,9 +41,15 @@ pub(crate) enum Refusal {
     /// No answer waits under this id.
     NotHeld,
     /// As many calls as allowed are waiting.
-    Crowded,
+    Crowded {
+        /// Seconds until another try may succeed.
+        retry: u64,
+    },
     /// The work queue of the version is full.
-    QueueFull,
+    QueueFull {
+        /// Seconds until another try may succeed.
+        retry: u64,
+    },
     /// This instance finishes what it has and takes nothing new.
     Draining,
     /// This instance stops, and no worker had the call by then.
@@ -121,8 +127,6 @@ pub(super) struct Facts {
     pub(super) retry_after: Option<u64>,
 }
 
-/// Seconds after which a full region is worth another try: the time scale on which a queue drains.
-const RETRY_CROWDED: u64 = 1;
 /// Seconds after which a region without NATS is: reconnects take up to two.
 const RETRY_BUS: u64 = 2;
 /// Seconds after which a silent authority is asked again.
@@ -138,7 +142,7 @@ impl Refusal {
         match self {
             Self::Denied(Denied::Unsure) => Outcome::Unsure,
             Self::Denied(_) => Outcome::Denied,
-            Self::Crowded | Self::QueueFull => Outcome::Crowded,
+            Self::Crowded { .. } | Self::QueueFull { .. } => Outcome::Crowded,
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
             Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
@@ -149,8 +153,8 @@ impl Refusal {
 
     pub(super) fn facts(&self) -> Facts {
         match self {
-            Self::Crowded
-            | Self::QueueFull
+            Self::Crowded { .. }
+            | Self::QueueFull { .. }
             | Self::Denied(Denied::Unsure)
             | Self::Draining
             | Self::Stopped(_)
@@ -237,19 +241,19 @@ impl Refusal {
     /// The region cannot take the call now.
     fn busy(&self) -> Facts {
         let (status, slug, title, detail, retry) = match self {
-            Self::Crowded => (
+            Self::Crowded { retry } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-calls",
                 "Too many calls are waiting",
                 "this region holds as many unfinished calls as it may; try again later",
-                RETRY_CROWDED,
+                *retry,
             ),
-            Self::QueueFull => (
+            Self::QueueFull { retry } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "queue-full",
                 "The work queue is full",
                 "too many calls of this function version are queued; try again later",
-                RETRY_CROWDED,
+                *retry,
             ),
             Self::Denied(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,

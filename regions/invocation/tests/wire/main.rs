@@ -19,5 +19,6 @@ mod presence;
 mod queue;
 mod refusals;
 mod reports;
+mod standby;
 mod stopping;
 mod streams;

@@ -42,7 +42,7 @@ pub(crate) enum End {
 
 impl Upload {
     /// A claimed call: the response is there, its (empty) body is what ends.
-    pub(super) fn claimed(pipe: Pipe, mut answer: Incoming) -> Self {
+    pub(crate) fn claimed(pipe: Pipe, mut answer: Incoming) -> Self {
         let ended = async move {
             loop {
                 match answer.frame().await {

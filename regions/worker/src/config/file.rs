@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) version: VersionId,
     pub(super) admin: SocketAddr,
     pub(super) slots: usize,
+    pub(super) standby: Option<usize>,
     pub(super) nats: Nats,
     pub(super) container: Container,
     #[serde(default)]

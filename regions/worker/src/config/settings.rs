@@ -16,6 +16,10 @@ use super::file;
 const GRACE: Duration = Duration::from_secs(3600);
 /// Where most containers answer for their health.
 const HEALTH_PATH: &str = "/health";
+/// Standing streams at each invocation service: none until they have stood the drills.
+const STANDBY: usize = 0;
+/// An invocation service takes no more from one worker.
+const MOST_STANDBY: usize = 1024;
 /// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.
 const MOST_SLOTS: usize = 10_000;
 
@@ -34,6 +38,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// How many calls at once; at least one.
     pub slots: usize,
+    /// Streams that stand ready at each invocation service, for calls that need not queue; none if 0.
+    pub standby: usize,
     /// The region's NATS.
     pub nats: Nats,
     /// The function container.
@@ -109,6 +115,10 @@ impl TryFrom<file::File> for Settings {
             let rule = format!("must be from 1 to {MOST_SLOTS}");
             return Err(RuleError::new("slots", rule));
         }
+        if file.standby.is_some_and(|standby| standby > MOST_STANDBY) {
+            let rule = format!("must be at most {MOST_STANDBY}");
+            return Err(RuleError::new("standby", rule));
+        }
         let function_name = HeaderValue::from_str(&file.function_name)
             .map_err(|_| RuleError::new("function_name", "must be visible ASCII characters"))?;
         Ok(Self {
@@ -118,6 +128,7 @@ impl TryFrom<file::File> for Settings {
             version: file.version,
             admin: file.admin,
             slots: file.slots,
+            standby: file.standby.unwrap_or(STANDBY),
             nats: Nats {
                 auth: auth(&file.nats)?,
                 url: file.nats.url,

@@ -21,13 +21,13 @@ use Step::{Arrive, Ask, Back, Finish, Forget, Turn, Wait};
 /// Requests live 30 s here.
 fn check(total: usize, steps: &[Step], running: usize, asked: usize) {
     let mut now = Instant::now();
-    let mut slots = Slots::new(total);
+    let mut slots = Slots::new(total, None);
     let mut round = 0;
     slots.begin(round, now);
     for (at, step) in steps.iter().enumerate() {
         match *step {
             Ask(expected) => {
-                let got = slots.ask(100, now + Duration::from_secs(30));
+                let got = slots.ask(100, now, now + Duration::from_secs(30));
                 assert_eq!(got, expected, "step {at} of {steps:?}");
             }
             Arrive(expected) => {
@@ -123,10 +123,11 @@ fn giving_back_too_much_is_harmless() {
 
 #[test]
 fn one_request_is_no_larger_than_the_server_allows() {
-    let mut slots = Slots::new(5);
+    let mut slots = Slots::new(5, None);
     slots.begin(0, Instant::now());
     let dead = Instant::now();
-    let asked: Vec<_> = std::iter::from_fn(|| slots.ask(2, dead)).collect();
+    let now = Instant::now();
+    let asked: Vec<_> = std::iter::from_fn(|| slots.ask(2, now, dead)).collect();
     assert_eq!(asked, [2, 2, 1]);
 }
 
@@ -134,10 +135,10 @@ fn one_request_is_no_larger_than_the_server_allows() {
 fn lost_replies_are_made_good_under_steady_load() {
     let mut now = Instant::now();
     let end = now + Duration::from_secs(40);
-    let mut slots = Slots::new(4);
+    let mut slots = Slots::new(4, None);
     let mut round = 0;
     slots.begin(round, now);
-    let ask = |slots: &mut Slots, now| slots.ask(100, now + Duration::from_secs(5));
+    let ask = |slots: &mut Slots, now| slots.ask(100, now, now + Duration::from_secs(5));
     assert_eq!(ask(&mut slots, now), Some(4));
     // Two of the four never come; the other two come and end twice a second.
     let mut asked = 2;
@@ -160,16 +161,63 @@ fn lost_replies_are_made_good_under_steady_load() {
 #[test]
 fn an_old_round_is_waited_for_until_it_is_dead() {
     let now = Instant::now();
-    let mut slots = Slots::new(4);
+    let mut slots = Slots::new(4, None);
     slots.begin(0, now);
-    slots.ask(4, now + Duration::from_secs(5));
+    slots.ask(4, now, now + Duration::from_secs(5));
     slots.begin(1, now);
     slots.forget_asked();
-    assert_eq!(slots.ask(4, now + Duration::from_secs(5)), Some(4));
+    assert_eq!(slots.ask(4, now, now + Duration::from_secs(5)), Some(4));
     assert_eq!(slots.arrived(0), Taken, "late, and still welcome");
     assert_eq!(slots.asked(), 4, "of the new round none came");
     slots.expire(now + Duration::from_secs(4));
     assert!(slots.awaits(0));
     slots.expire(now + Duration::from_secs(5));
     assert!(!slots.awaits(0) && slots.awaits(1));
+}
+
+#[test]
+fn of_an_empty_queue_few_are_asked_for_and_of_a_full_one_all() {
+    let now = Instant::now();
+    let dead = now + Duration::from_secs(5);
+    let mut slots = Slots::new(8, Some(2));
+    slots.begin(0, now);
+    assert_eq!(slots.offer(now), 0, "nothing is taken yet");
+    assert!(slots.set_taking(true) && !slots.set_taking(true));
+    assert_eq!(slots.ask(100, now, dead), Some(2));
+    assert_eq!(slots.ask(100, now, dead), None);
+    assert_eq!(slots.offer(now), 8, "the same slots are offered");
+    assert!(slots.take());
+    assert_eq!(slots.arrived(0), Taken);
+    slots.heard_of_queue(5, now);
+    assert_eq!(slots.offer(now), 0, "those who wait are not overtaken");
+    assert_eq!(slots.ask(100, now, dead), Some(5), "all that is free");
+    // Six are asked for and none comes: somebody else has emptied the queue.
+    assert_eq!(slots.offer(now + QUIET), 6);
+    slots.heard_of_queue(0, now);
+    assert_eq!(slots.offer(now), 6);
+}
+
+#[test]
+fn what_comes_second_for_a_slot_waits_for_the_next() {
+    let now = Instant::now();
+    let mut slots = Slots::new(1, Some(1));
+    slots.begin(0, now);
+    slots.set_taking(true);
+    assert_eq!(slots.ask(100, now, now + Duration::from_secs(5)), Some(1));
+    assert!(slots.take() && !slots.take());
+    assert_eq!(slots.arrived(0), NoSlot);
+    assert!(
+        slots.park() && !slots.park(),
+        "as many as were asked for beyond"
+    );
+    assert!(!slots.unpark(), "no slot yet");
+    assert!(slots.is_wanted());
+    slots.finished();
+    assert_eq!(slots.offer(now), 0, "it has waited longer");
+    assert!(slots.unpark() && !slots.unpark());
+    assert_eq!(slots.running(), 1);
+    slots.finished();
+    assert_eq!(slots.offer(now), 1);
+    slots.set_taking(false);
+    assert!(!slots.take() && slots.offer(now) == 0);
 }

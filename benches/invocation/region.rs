@@ -1,0 +1,220 @@
+//! The processes of one region, and what they cost by the kernel's books.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sha2::Digest as _;
+use tempfile::TempDir;
+
+use crate::load::{Caller, Protocol};
+
+const FUNCTION: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
+const VERSION: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+const KEY: &str = "open-sesame";
+
+/// One invocation service, one nats-server, one worker, one function.
+pub(crate) struct Region {
+    service: Process,
+    nats: Process,
+    worker: Process,
+    _function: Process,
+    front: SocketAddr,
+    container: SocketAddr,
+    _folder: TempDir,
+}
+
+/// Ends with its owner.
+struct Process(Child);
+
+/// CPU time: absolute in nanoseconds, or in microseconds for each call.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    pub(crate) service: f64,
+    pub(crate) nats: f64,
+    pub(crate) worker: f64,
+}
+
+// === impl Region ===
+
+impl Region {
+    pub(crate) async fn start(standby: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [bus, front, admin, workers, container] = [(); 5].map(|()| free());
+        let write = |name: &str, text: String| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).expect("written");
+            file
+        };
+        let hash = hex::encode(sha2::Sha256::digest(KEY));
+        let invocation = write(
+            "invocation.toml",
+            format!(
+                "region = \"bench\"\ndomain = \"invocation.localhost\"\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
+             attach_url = \"http://{front}\"\n[nats]\nurl = \"nats://{bus}\"\n[stop]\nnotice = \"0s\"\n\
+             [[functions]]\nid = \"{FUNCTION}\"\nname = \"echo\"\nversions = [\"{VERSION}\"]\n\
+             [[keys]]\nname = \"bench\"\nsha256 = \"{hash}\"\nfunctions = [\"*\"]\n",
+            ),
+        );
+        let worker = write(
+            "worker.toml",
+            format!(
+                "region = \"bench\"\nfunction = \"{FUNCTION}\"\nfunction_name = \"echo\"\nversion = \"{VERSION}\"\n\
+             admin = \"{workers}\"\nslots = 128\nstandby = {standby}\n[nats]\nurl = \"nats://{bus}\"\n\
+             [container]\nurl = \"http://{container}\"\n",
+            ),
+        );
+        let store = folder.path().join("jetstream");
+        let mut nats = Command::new(nats_server());
+        nats.args([
+            "-a",
+            "127.0.0.1",
+            "-js",
+            "-p",
+            &bus.port().to_string(),
+            "-sd",
+        ]);
+        nats.arg(store);
+        let listen = container.to_string();
+        let region = Self {
+            nats: Process::start(&mut nats),
+            _function: frontdoor(&["function", "--listen", &listen]),
+            service: frontdoor(&["invocation", "-c", &invocation.to_string_lossy()]),
+            worker: frontdoor(&["worker", "-c", &worker.to_string_lossy()]),
+            front,
+            container,
+            _folder: folder,
+        };
+        let standing = format!("frontdoor_invocation_standing_streams {standby}");
+        until(admin, "/metrics", &standing).await;
+        until(workers, "/ready", "true").await;
+        region
+    }
+
+    /// Calls by way of the region.
+    pub(crate) fn caller(&self, protocol: Protocol) -> Caller {
+        Caller {
+            protocol,
+            to: self.front,
+            host: format!("{FUNCTION}.invocation.localhost"),
+            key: KEY.to_owned(),
+        }
+    }
+
+    /// Calls to the function itself.
+    pub(crate) fn function_caller(&self, protocol: Protocol) -> Caller {
+        Caller {
+            to: self.container,
+            ..self.caller(protocol)
+        }
+    }
+
+    /// What was used so far.
+    pub(crate) fn cpu(&self) -> Cpu {
+        Cpu {
+            service: self.service.nanoseconds(),
+            nats: self.nats.nanoseconds(),
+            worker: self.worker.nanoseconds(),
+        }
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self);
+    }
+}
+
+// === impl Cpu ===
+
+impl Cpu {
+    /// Microseconds for each of so many calls.
+    #[allow(clippy::cast_precision_loss, reason = "counts of calls are small")]
+    pub(crate) fn since(&self, before: &Self, calls: usize) -> Self {
+        let each = |now: f64, then: f64| (now - then) / 1e3 / calls.max(1) as f64;
+        Self {
+            service: each(self.service, before.service),
+            nats: each(self.nats, before.nats),
+            worker: each(self.worker, before.worker),
+        }
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let output = || match std::env::var_os("BENCH_OUTPUT") {
+            Some(_) => Stdio::inherit(),
+            None => Stdio::null(),
+        };
+        let started = command.stdout(output()).stderr(output()).spawn();
+        Self(started.expect("the program starts"))
+    }
+
+    /// Time on a processor of all threads: the kernel counts it in nanoseconds.
+    fn nanoseconds(&self) -> f64 {
+        let tasks = format!("/proc/{}/task", self.0.id());
+        let tasks = fs::read_dir(tasks).expect("it runs");
+        tasks
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn frontdoor(args: &[&str]) -> Process {
+    let binary = std::env::var_os("BENCH_FRONTDOOR");
+    let binary = binary.map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_frontdoor")),
+        PathBuf::from,
+    );
+    Process::start(Command::new(binary).args(args))
+}
+
+fn nats_server() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats-server");
+    if own.exists() {
+        own
+    } else {
+        "nats-server".into()
+    }
+}
+
+/// An address that was free a moment ago.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
+}
+
+/// Waits until an answer contains a text.
+async fn until(at: SocketAddr, path: &str, text: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(at).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = ask.await.unwrap_or_default();
+        if answer.contains(text) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited in vain for `{text}` at {path}: {answer}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

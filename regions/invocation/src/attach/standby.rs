@@ -1,0 +1,272 @@
+//! The short way: workers with free slots keep streams standing here, and a call that finds one goes straight to it.
+//!
+//! Choosing the stream *is* the claim: the call counts as claimed from then on, and is given back to the queue's way only
+//! when that worker provably never saw it or says itself that it did not begin. A worker that is lost with a call it
+//! may have read has `started`. No NATS is involved; a call that finds no stream is queued as ever.
+//!
+//! A standing stream is let in by this instance's ticket, which `speak` tells the workers on the region's own NATS.
+
+mod pool;
+mod speak;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use frontdoor_protocol::attach::{CLAIM, CLAIM_GRANTED, STANDBY, WORKER, handover};
+use frontdoor_protocol::headers::FUNCTION_VERSION_ID;
+use frontdoor_protocol::names::VersionId;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::HeadFault;
+use super::body::Body;
+use super::desk::{Arrival, Call, Closing};
+use super::relay::read_head;
+use super::upload::Granted;
+use crate::metrics::{Attach, Metrics};
+use crate::pending::Event;
+use crate::respond::AttachRefusal;
+
+use pool::Pool;
+
+pub(crate) use speak::speak;
+
+/// Versions with standing streams; more are queued for as ever.
+const VERSIONS: usize = 20_000;
+/// A call given back by so many workers in a row takes the queue's way.
+const TRIES: usize = 3;
+
+/// All standing streams.
+pub(crate) struct Standby {
+    ticket: Uuid,
+    numbers: AtomicU64,
+    /// `None` once this instance takes no calls any more.
+    pools: Mutex<Option<HashMap<VersionId, Pool<Stream>>>>,
+}
+
+/// One standing stream, as the call that takes it gets it.
+struct Stream {
+    share: Arc<Share>,
+    hand: oneshot::Sender<Handed>,
+}
+
+/// What a call puts into its stream.
+struct Handed {
+    frame: Bytes,
+    closed: oneshot::Receiver<Closing>,
+}
+
+/// What a stream's two sides share.
+#[derive(Default)]
+pub(super) struct Share {
+    /// What the worker sends; taken by the call.
+    body: Mutex<Option<Incoming>>,
+    /// Whether the connection has asked for what was handed over; until then nobody can have seen it.
+    pub(super) asked: AtomicBool,
+}
+
+/// Takes a stream out of its pool when it ends unused.
+struct Standing<'a> {
+    standby: &'a Standby,
+    version: VersionId,
+    worker: Uuid,
+    number: u64,
+}
+
+/// What came of trying the short way.
+pub(crate) enum Way {
+    /// A worker brought the head of an answer.
+    Answered(Arrival),
+    /// No worker could be had; the call is as before.
+    Queue,
+    /// A worker may have begun, and is lost or talks nonsense.
+    Failed(Arrival, HeadFault),
+}
+
+// === impl Standby ===
+
+impl Standby {
+    /// Nobody stands yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            ticket: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
+            numbers: AtomicU64::new(0),
+            pools: Mutex::new(Some(HashMap::new())),
+        })
+    }
+
+    /// Ends all standing streams and takes no more.
+    pub(crate) fn close(&self) {
+        lock(&self.pools).take();
+    }
+
+    /// Streams that stand.
+    pub(crate) fn count(&self) -> usize {
+        let pools = lock(&self.pools);
+        let pools = pools.iter().flat_map(HashMap::values);
+        pools.map(Pool::len).sum()
+    }
+
+    /// Tries to bring a call to a worker at once. `frame` is the call, encoded for a standing stream.
+    pub(crate) async fn hand(&self, call: &Call, frame: &Bytes, metrics: &Metrics) -> Way {
+        for _ in 0..TRIES {
+            let Some(stream) = self.take(call.version().id) else {
+                return Way::Queue;
+            };
+            // It ended in this instant; the next one may do.
+            let Some(body) = lock(&stream.share.body).take() else {
+                continue;
+            };
+            // The caller's own future runs this, so nothing else can have ended the call.
+            if call.apply(Event::Claim).is_err() {
+                return Way::Queue;
+            }
+            let (closing, closed) = oneshot::channel();
+            let frame = frame.clone();
+            let handed = stream.hand.send(Handed { frame, closed }).is_ok();
+            let mut arrival = Arrival::new(body, true, closing);
+            let read = match handed {
+                true => read_head(&mut arrival.stream).await,
+                false => Err(HeadFault::Lost),
+            };
+            match read {
+                Ok((head, _)) if handover::is_returned(&head) => {}
+                Ok(read) => {
+                    metrics.attach(Attach::Handed);
+                    arrival.head = Some(Box::new(read));
+                    return Way::Answered(arrival);
+                }
+                Err(HeadFault::Lost) if !stream.share.asked.load(Ordering::SeqCst) => {}
+                Err(fault) => return Way::Failed(arrival, fault),
+            }
+            metrics.attach(Attach::Returned);
+            if call.apply(Event::Returned).is_err() {
+                return Way::Queue;
+            }
+        }
+        Way::Queue
+    }
+
+    fn take(&self, version: VersionId) -> Option<Stream> {
+        let mut pools = lock(&self.pools);
+        pools.as_mut()?.get_mut(&version)?.take(rand::random())
+    }
+
+    fn put(
+        &self,
+        version: VersionId,
+        worker: Uuid,
+        stream: Stream,
+    ) -> Result<Standing<'_>, AttachRefusal> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let mut pools = lock(&self.pools);
+        let pools = pools.as_mut().ok_or(AttachRefusal::Over)?;
+        if pools.len() >= VERSIONS && !pools.contains_key(&version) {
+            return Err(AttachRefusal::Over);
+        }
+        let pool = pools.entry(version).or_default();
+        pool.put(worker, number, stream)
+            .map_err(|_| AttachRefusal::Over)?;
+        Ok(Standing {
+            standby: self,
+            version,
+            worker,
+            number,
+        })
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        let mut pools = lock(&self.standby.pools);
+        if let Some(pool) = pools.as_mut().and_then(|p| p.get_mut(&self.version)) {
+            // Dropped after the lock is free: it holds a stream.
+            let ended = pool.remove(self.worker, self.number);
+            drop(pools);
+            drop(ended);
+        }
+    }
+}
+
+/// Whether a POST attach is a standing stream.
+pub(super) fn is_standing(headers: &HeaderMap) -> bool {
+    headers.contains_key(STANDBY)
+}
+
+/// Answers a standing stream: when a call is handed to it, or when it is taken back.
+pub(super) async fn stand(
+    standby: &Standby,
+    token: Uuid,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, AttachRefusal> {
+    // Both are random and 128 bits long; what a comparison's time tells of them leads nowhere.
+    if token != standby.ticket {
+        return Err(AttachRefusal::Unknown);
+    }
+    let version = named(request.headers(), FUNCTION_VERSION_ID.as_str());
+    let worker = named(request.headers(), WORKER);
+    let (Some(version), Some(worker)) = (version, worker) else {
+        return Err(AttachRefusal::Unknown);
+    };
+    let share = Arc::new(Share {
+        body: Mutex::new(Some(request.into_body())),
+        asked: AtomicBool::new(false),
+    });
+    let (hand, handed) = oneshot::channel();
+    let stream = Stream {
+        share: Arc::clone(&share),
+        hand,
+    };
+    let standing = standby.put(VersionId::from_uuid(version), worker, stream)?;
+    let handed = tokio::select! {
+        biased;
+        handed = handed => handed.map_err(|_| AttachRefusal::Over)?,
+        () = share.taken_back() => return Err(AttachRefusal::Over),
+    };
+    // Whoever handed it over has taken it out.
+    std::mem::forget(standing);
+    let granted = Granted::handed(handed.frame, handed.closed, share);
+    let mut response = Response::new(Body::Granted(granted));
+    response
+        .headers_mut()
+        .insert(CLAIM, HeaderValue::from_static(CLAIM_GRANTED));
+    Ok(response)
+}
+
+fn named(headers: &HeaderMap, name: &str) -> Option<Uuid> {
+    let text = headers.get(name)?.to_str().ok()?;
+    Uuid::try_parse(text).ok()
+}
+
+// === impl Share ===
+
+impl Share {
+    /// Ends when the worker says anything, ends its side, or is gone, while no call has the stream.
+    async fn taken_back(&self) {
+        std::future::poll_fn(|cx: &mut Context<'_>| {
+            let mut body = lock(&self.body);
+            let Some(incoming) = body.as_mut() else {
+                // A call has it and will say so.
+                return Poll::Pending;
+            };
+            let said = Pin::new(incoming).poll_frame(cx);
+            if said.is_ready() {
+                *body = None;
+            }
+            said.map(|_| ())
+        })
+        .await;
+    }
+}
+
+/// Nothing panics while it holds one of these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
