@@ -1,3 +1,5 @@
+//! Which calls are kept, which are pushed out, and how one is found again.
+
 use frontdoor_protocol::names::RegionName;
 
 use super::*;
