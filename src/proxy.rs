@@ -259,6 +259,9 @@ impl EdgeProxy {
 /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
 async fn read_head(session: &mut ServerSession, limit: Duration, shutdown: &ShutdownWatch) -> bool {
     let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
+    // A caller may send its next request as soon as it has an answer's last byte, and we may see that before the region's end
+    // of stream: such bytes are kept for the next request (RFC 9112 §9.3.2), not taken for a leave.
+    session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(limit));
     let mut draining = shutdown.clone();
     let read = tokio::select! {

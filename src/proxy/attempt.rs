@@ -237,15 +237,19 @@ impl EdgeProxy {
             // The decision for the next attempt is made already.
             Trouble::Broken(Broken::Suspect) => return None,
             Trouble::Broken(Broken::Caller(error)) => {
+                // What follows a body that was not read to its end is no request.
+                session.set_keepalive(None);
                 return match failed::callers_problem(error) {
                     Some(problem) => Some(self.fail(session, ctx, problem).await),
                     None => Some(Outcome::Gone),
                 };
             }
             Trouble::Broken(Broken::LargeBody) => {
+                session.set_keepalive(None);
                 return Some(self.fail(session, ctx, Problematic::LargeBody).await);
             }
             Trouble::Broken(Broken::SlowCaller) => {
+                session.set_keepalive(None);
                 return Some(self.fail(session, ctx, Problematic::SlowBody).await);
             }
             Trouble::Broken(Broken::Late) => {
