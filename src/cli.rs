@@ -3,8 +3,10 @@
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
 mod drill;
+mod explain;
 mod keys;
 mod local;
+mod order;
 mod service;
 
 use std::net::SocketAddr;
@@ -32,12 +34,21 @@ const AFTER_HELP: &str = "Start here:\n  frontdoor local up              the who
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The global front door: terminates TLS and HTTP/2, chooses a region, moves calls when one fails.
+    ///
+    /// With `-c FILE` it runs one; `drain`, `undrain` and `weight` give an order to one that runs.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Edge {
-        #[command(flatten)]
-        service: Service,
+        /// The configuration, a TOML file; see `config/` for one with every key explained.
+        #[arg(short, long, value_name = "FILE", required = true)]
+        config: Option<PathBuf>,
+        /// Only check the configuration: say what is wrong with it, or that it is right, and exit.
+        #[arg(long)]
+        check: bool,
         /// Write the addresses that are listened on to this file, as JSON, once they are open.
         #[arg(long, value_name = "FILE")]
         ready_file: Option<PathBuf>,
+        #[command(subcommand)]
+        order: Option<order::Order>,
     },
     /// A region's invocation service: takes HTTP, queues calls on JetStream, streams answers back.
     Invocation(#[command(flatten)] Service),
@@ -52,6 +63,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
     },
+    /// Why a call went where it went: the table that each decision saw, and the decision made again.
+    Explain(#[command(flatten)] explain::Explain),
     /// API keys: make one, say how it is stored, revoke it in every region.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -93,12 +106,22 @@ impl Cli {
         let _logs = telemetry::start(self.log);
         match self.command {
             Command::Edge {
-                service,
+                order: Some(order), ..
+            } => order::run(&order),
+            Command::Edge {
+                config: Some(config),
+                check,
                 ready_file,
-            } => service::edge(&service, ready_file),
+                ..
+            } => {
+                let file = ConfigFile { config };
+                service::edge(&Service { file, check }, ready_file)
+            }
+            Command::Edge { .. } => anyhow::bail!("name a configuration: frontdoor edge -c FILE"),
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),
+            Command::Explain(explain) => explain::run(&explain),
             Command::Keys(command) => keys::run(command),
             Command::Local(command) => local::run(command),
             Command::Drill(drills) => drill::run(drills),

@@ -3,7 +3,9 @@
 //! `file.rs` is what is written, `settings.rs` what is meant, `calls.rs` that of the request path. Read once at start; nothing on a request's path looks here.
 
 mod calls;
+mod explain;
 mod file;
+mod rules;
 mod settings;
 
 use std::path::Path;
@@ -11,8 +13,9 @@ use std::path::Path;
 use frontdoor_protocol::config::ConfigError;
 
 pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
+pub use self::explain::ExplainSettings;
 pub use self::settings::{
-    CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
+    Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
     UpstreamEndpoint,
 };
 
@@ -30,5 +33,6 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     if let Some(folder) = path.parent() {
         settings.resolve_paths(folder);
     }
+    path.clone_into(&mut settings.file);
     Ok(settings)
 }

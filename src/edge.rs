@@ -9,26 +9,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, Ready};
+use crate::admin::{self, Admin, Events, Painter, Ready, Token};
 use crate::canary::Canaries;
 use crate::chatter::{Chatter, Turn};
-use crate::config::Settings;
+use crate::config::{self, Settings};
+use crate::explain::Diary;
 use crate::keeper::Keeper;
 use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
 use crate::listen::{self, BindError, Front, Scheme};
 use crate::metrics::Metrics;
+use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
 use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
+use crate::reload::Reload;
 use crate::resolve::{self, Resolve, ResolverError};
-use crate::route::RetryBudget;
+use crate::route::{Policy, RetryBudget};
 use crate::table::{self, Event, SnapshotReader, Table};
 use crate::upstream::{self, Dialer, Pool, TrustError};
 
@@ -50,6 +54,14 @@ pub enum EdgeError {
     /// A metric cannot be registered.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
+    /// The admin token cannot be read.
+    #[error("the admin token cannot be read from {file}: {source}")]
+    TokenFile {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The ready file cannot be written.
     #[error("cannot write {file}: {source}")]
     ReadyFile {
@@ -78,6 +90,8 @@ struct World {
     events: mpsc::Sender<Event>,
     reader: SnapshotReader,
     budget: Arc<RetryBudget>,
+    policy: Arc<ArcSwap<Policy>>,
+    diary: Arc<Diary>,
 }
 
 /// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
@@ -94,6 +108,7 @@ pub async fn run(
 ) -> Result<(), EdgeError> {
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
     let acceptor = acceptor(Arc::clone(&certificates))?;
+    let token = token(&settings.admin)?;
     let dialer = Dialer::new(&settings.regions, settings.region_tls.as_ref())?;
     let dialer = Arc::new(dialer);
     let ports = Ports::open(&settings)?;
@@ -119,6 +134,8 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
     };
     let world = World {
+        policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
+        diary: Arc::new(Diary::new(settings.explain)),
         settings,
         dialer,
         metrics,
@@ -131,10 +148,32 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run(background.clone()));
     world.start(&mut tasks, &background)?;
+    let orders = world.take_orders(&mut tasks, &background);
+    let reload = Reload {
+        settings: world.settings.clone(),
+        certificates: Arc::clone(&certificates),
+        policy: Arc::clone(&world.policy),
+        events: world.events.clone(),
+        metrics: Arc::clone(&world.metrics),
+    };
+    tasks.spawn(reload.run(background.clone()));
+    let pictures = Events::new(background.clone());
+    let painter = Painter {
+        snapshots: world.reader.clone(),
+        ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        orders: token.is_some(),
+        events: pictures.clone(),
+    };
+    tasks.spawn(painter.run(background.clone()));
     let admin = Admin {
         ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        events: pictures,
         snapshots: world.reader.clone(),
         metrics: Arc::clone(&world.metrics),
+        orders,
+        token,
     };
     let admin_stop = background.clone();
     ports.write(ready_file)?;
@@ -289,21 +328,54 @@ impl World {
         Ok(())
     }
 
+    fn take_orders(&self, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Desk {
+        let (desk, requests) = orders::desk();
+        let clerk = Clerk {
+            regions: self
+                .settings
+                .regions
+                .iter()
+                .map(|r| r.name.clone())
+                .collect(),
+            file: self.settings.admin.orders_file.clone(),
+            nats: self.settings.nats.clone(),
+            requests,
+            events: self.events.clone(),
+        };
+        tasks.spawn(clerk.run(stop.clone()));
+        desk
+    }
+
     /// The request path.
     fn proxy(&self, pool: Arc<Pool>, certificates: Arc<Certificates>) -> Arc<EdgeProxy> {
         let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
-            policy: self.settings.policy,
+            policy: Arc::clone(&self.policy),
             budget: Arc::clone(&self.budget),
             admission: Arc::new(Admission::new(self.settings.calls)),
             certificates,
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),
+            diary: Arc::clone(&self.diary),
             metrics: Arc::clone(&self.metrics),
         })
+    }
+}
+
+/// The admin token, if orders are wanted at all.
+fn token(settings: &config::Admin) -> Result<Option<Token>, EdgeError> {
+    let Some(file) = &settings.token_file else {
+        return Ok(None);
+    };
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Token::new(&text))),
+        Err(source) => Err(EdgeError::TokenFile {
+            file: file.clone(),
+            source,
+        }),
     }
 }
 

@@ -23,6 +23,8 @@ pub mod config;
 
 pub mod metrics;
 
+pub mod explain;
+
 pub mod telemetry;
 
 pub mod upstream;
@@ -42,6 +44,10 @@ pub mod probe;
 pub mod chatter;
 
 pub mod canary;
+
+pub mod orders;
+
+pub mod reload;
 
 pub mod keeper;
 

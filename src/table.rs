@@ -161,6 +161,13 @@ impl Table {
                 }
                 Vec::new()
             }
+            Event::Configured { limits, weights } => {
+                self.limits = limits;
+                for (state, weight) in self.regions.iter_mut().zip(weights) {
+                    state.configured(weight);
+                }
+                Vec::new()
+            }
             Event::Verdict(_) | Event::Canary { .. } | Event::Bus(_) => Vec::new(),
             Event::Tick => self.tick(now),
         }

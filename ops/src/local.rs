@@ -16,7 +16,7 @@ mod block;
 
 mod process;
 
-pub(crate) mod http;
+pub mod http;
 
 mod admin;
 

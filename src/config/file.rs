@@ -13,6 +13,8 @@ pub(super) struct File {
     pub(super) domain: String,
     pub(super) state_file: Option<PathBuf>,
     pub(super) listen: ListenFile,
+    #[serde(default)]
+    pub(super) admin: AdminFile,
     pub(super) tls: TlsFile,
     #[serde(default)]
     pub(super) resolver: ResolverFile,
@@ -27,6 +29,8 @@ pub(super) struct File {
     pub(super) upstream: UpstreamFile,
     #[serde(default)]
     pub(super) replay: ReplayFile,
+    #[serde(default)]
+    pub(super) explain: ExplainFile,
     #[serde(default)]
     pub(super) limits: LimitsFile,
     #[serde(default)]
@@ -43,6 +47,13 @@ pub(super) struct ListenFile {
     pub(super) admin: SocketAddr,
     pub(super) connections: Option<usize>,
     pub(super) streams: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminFile {
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) orders_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,6 +141,13 @@ pub(super) struct UpstreamFile {
 pub(super) struct ReplayFile {
     pub(super) per_call: Option<usize>,
     pub(super) total: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExplainFile {
+    pub(super) share: Option<f64>,
+    pub(super) kept: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,7 +9,9 @@ use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
-use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
+use super::explain::{self, ExplainSettings};
+use super::file::{File, NatsFile, ProbeFile, RegionFile, ResolverFile};
+use super::rules;
 use crate::route::Policy;
 use crate::table::Limits;
 
@@ -39,12 +41,16 @@ const STOP_GRACE: Duration = Duration::from_secs(3_700);
 /// Everything the edge needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Where this was read from.
+    pub file: PathBuf,
     /// What follows the ids in a function's host name.
     pub domain: String,
     /// Where the last known good addresses are kept over a restart.
     pub state_file: Option<PathBuf>,
     /// Where to listen.
     pub listen: Listen,
+    /// What operators may do, and where it is kept.
+    pub admin: Admin,
     /// Certificates, chosen by SNI; the first one answers when none fits.
     pub certificates: Vec<CertificateFiles>,
     /// How to resolve regions' names.
@@ -63,6 +69,8 @@ pub struct Settings {
     pub region_tls: Option<RegionTls>,
     /// What to keep of bodies.
     pub replay: ReplaySettings,
+    /// What to keep of calls to explain them.
+    pub explain: ExplainSettings,
     /// What callers may take.
     pub calls: CallLimits,
     /// How to stop.
@@ -72,7 +80,7 @@ pub struct Settings {
 }
 
 /// Where to listen, and for how many.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     /// TLS: HTTP/2 and HTTP/1.1.
     pub https: SocketAddr,
@@ -86,8 +94,17 @@ pub struct Listen {
     pub streams: u32,
 }
 
+/// What operators may do over the admin port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Holds the token that orders need; without it there are none.
+    pub token_file: Option<PathBuf>,
+    /// Where orders are kept over a restart.
+    pub orders_file: Option<PathBuf>,
+}
+
 /// A certificate chain and its key, in PEM files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
     pub cert: PathBuf,
@@ -96,7 +113,7 @@ pub struct CertificateFiles {
 }
 
 /// How to resolve names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolver {
     /// Whom to ask; the system's servers when empty.
     pub servers: Vec<SocketAddr>,
@@ -109,7 +126,7 @@ pub struct Resolver {
 }
 
 /// How to reach NATS.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Nats {
     /// `nats://host:port` or `tls://host:port`.
     pub url: String,
@@ -120,7 +137,7 @@ pub struct Nats {
 }
 
 /// How to check endpoints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     /// What to ask for.
     pub path: String,
@@ -135,7 +152,7 @@ pub struct Probe {
 }
 
 /// How to stop.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop {
     /// How long to say "not ready" before the listeners close.
     pub notice: Duration,
@@ -144,7 +161,7 @@ pub struct Stop {
 }
 
 /// One region.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RegionSettings {
     /// Its name.
     pub name: RegionName,
@@ -178,6 +195,13 @@ impl Settings {
             tls.be_relative_to(folder);
         }
         if let Some(file) = &mut self.state_file {
+            *file = folder.join(&*file);
+        }
+        let admin = &mut self.admin;
+        for file in [&mut admin.token_file, &mut admin.orders_file]
+            .into_iter()
+            .flatten()
+        {
             *file = folder.join(&*file);
         }
         if let Some(file) = self
@@ -219,9 +243,14 @@ impl TryFrom<File> for Settings {
         )?;
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {
+            file: PathBuf::new(),
             domain,
             state_file: file.state_file,
             listen,
+            admin: Admin {
+                token_file: file.admin.token_file,
+                orders_file: file.admin.orders_file,
+            },
             certificates: file
                 .tls
                 .certificates
@@ -234,11 +263,12 @@ impl TryFrom<File> for Settings {
             resolver: resolver(file.resolver)?,
             nats: file.nats.map(nats).transpose()?,
             probe: probe(file.probe)?,
-            limits: limits(&file.health)?,
-            policy: policy(&file.route)?,
+            limits: rules::limits(&file.health)?,
+            policy: rules::policy(&file.route)?,
             upstream: calls::upstream(&file.upstream)?,
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
+            explain: explain::explain(&file.explain)?,
             calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
@@ -356,62 +386,6 @@ fn probe(file: ProbeFile) -> Result<Probe, RuleError> {
         timeout_min,
         timeout_max,
     })
-}
-
-fn limits(file: &HealthFile) -> Result<Limits, RuleError> {
-    let base = Limits::default();
-    let limits = Limits {
-        misses_to_suspect: file.misses_to_suspect.unwrap_or(base.misses_to_suspect),
-        misses_to_down: file.misses_to_down.unwrap_or(base.misses_to_down),
-        silence_to_down: span(file.silence_to_down, base.silence_to_down),
-        good_to_up: file.good_to_up.unwrap_or(base.good_to_up),
-        good_to_return: file.good_to_return.unwrap_or(base.good_to_return),
-        hold_down: span(file.hold_down, base.hold_down),
-        hold_down_max: span(file.hold_down_max, base.hold_down_max),
-        ramp: span(file.ramp, base.ramp),
-        bad_to_suspect: file.bad_to_suspect.unwrap_or(base.bad_to_suspect),
-        bad_to_down: file.bad_to_down.unwrap_or(base.bad_to_down),
-        ..base
-    };
-    require(
-        limits.misses_to_suspect > 0,
-        "health.misses_to_suspect",
-        "must be at least 1",
-    )?;
-    require(
-        limits.misses_to_down >= limits.misses_to_suspect,
-        "health.misses_to_down",
-        "must not be below health.misses_to_suspect",
-    )?;
-    let share = |value: f64| value > 0.0 && value <= 1.0;
-    require(
-        share(limits.bad_to_suspect),
-        "health.bad_to_suspect",
-        "must be above 0 and at most 1",
-    )?;
-    require(
-        share(limits.bad_to_down),
-        "health.bad_to_down",
-        "must be above 0 and at most 1",
-    )?;
-    Ok(limits)
-}
-
-fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
-    let base = Policy::default();
-    let policy = Policy {
-        peer_margin: span(file.peer_margin, base.peer_margin),
-        peer_ratio: file.peer_ratio.unwrap_or(base.peer_ratio),
-        moves: file.moves.unwrap_or(base.moves),
-        ..base
-    };
-    require(
-        (0.0..=1.0).contains(&policy.peer_ratio),
-        "route.peer_ratio",
-        "must be from 0 to 1",
-    )?;
-    require(policy.moves <= 3, "route.moves", "must be at most 3")?;
-    Ok(policy)
 }
 
 fn regions(files: Vec<RegionFile>, trust: bool) -> Result<Vec<RegionSettings>, RuleError> {

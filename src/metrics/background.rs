@@ -23,6 +23,7 @@ pub struct BackgroundMetrics {
     epoch: IntGauge,
     /// 1 while NATS is connected.
     pub nats_connected: IntGauge,
+    reloads: [IntCounter; 2],
 }
 
 // === impl BackgroundMetrics ===
@@ -65,6 +66,11 @@ impl BackgroundMetrics {
             "Look-ups of regions' names.",
             &["region", "outcome"],
         )?;
+        let reloads = counter(
+            "config_reloads_total",
+            "Times the configuration was read again, by what came of it.",
+            &["outcome"],
+        )?;
         let transitions = counter(
             "transitions_total",
             "Changes of an endpoint's health.",
@@ -87,6 +93,7 @@ impl BackgroundMetrics {
             resolves: per_region(regions, |r| {
                 ["good", "failed"].map(|o| resolves.with_label_values(&[r, o]))
             }),
+            reloads: ["applied", "refused"].map(|o| reloads.with_label_values(&[o])),
             transitions,
             reports: from_the_start(
                 counter(
@@ -118,6 +125,11 @@ impl BackgroundMetrics {
         if let Some(counters) = self.resolves.get(region.0) {
             counters[usize::from(!worked)].inc();
         }
+    }
+
+    /// Counts a configuration that was read again.
+    pub fn reload(&self, applied: bool) {
+        self.reloads[usize::from(!applied)].inc();
     }
 
     /// Counts a change of health.

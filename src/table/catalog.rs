@@ -46,6 +46,13 @@ impl Catalog {
         }
     }
 
+    /// All functions, each with the row that speaks for all of its versions.
+    pub fn functions(&self) -> impl Iterator<Item = (FunctionId, Row)> {
+        self.functions
+            .iter()
+            .map(|(function, row)| (*function, *row))
+    }
+
     /// The row of one version.
     pub(super) fn version(&self, function: FunctionId, version: VersionId) -> Option<Row> {
         self.versions.get(&(function, version)).copied()

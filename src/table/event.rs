@@ -7,6 +7,7 @@ use frontdoor_protocol::report::Report;
 use frontdoor_protocol::target::Target;
 use frontdoor_protocol::verdict::{Canary, Verdict};
 
+use super::Limits;
 use crate::region::{Endpoint, Health, RegionIndex};
 
 /// One piece of news.
@@ -43,6 +44,13 @@ pub enum Event {
         region: RegionIndex,
         /// What is wanted.
         order: Order,
+    },
+    /// The configuration was read again: limits, and each region's own weight, in the order of the regions.
+    Configured {
+        /// How endpoints are judged.
+        limits: Limits,
+        /// The weights.
+        weights: Vec<f64>,
     },
     /// Another edge's verdict, heard over chatter.
     Verdict(Verdict),

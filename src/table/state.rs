@@ -28,6 +28,8 @@ pub(super) struct RegionState {
     pub(super) name: RegionName,
     key: u64,
     weight: f64,
+    /// The weight that an operator ordered; it goes before the configured one.
+    ordered: Option<f64>,
     drained: bool,
     /// Whether it drained when last looked at, and since when it does not any more.
     leaving: bool,
@@ -63,6 +65,7 @@ impl RegionState {
             key: name.key(),
             name,
             weight,
+            ordered: None,
             drained: false,
             leaving: false,
             returned: None,
@@ -73,9 +76,14 @@ impl RegionState {
         }
     }
 
+    /// The configuration says another weight.
+    pub(super) fn configured(&mut self, weight: f64) {
+        self.weight = weight;
+    }
+
     pub(super) fn order(&mut self, order: Order, now: Instant) {
         match order {
-            Order::Weight(weight) => self.weight = weight.max(0.0),
+            Order::Weight(weight) => self.ordered = Some(weight.max(0.0)),
             Order::Drain => self.drained = true,
             Order::Undrain => self.drained = false,
         }
@@ -195,7 +203,7 @@ impl RegionState {
             key: self.key,
             health,
             draining: self.draining(now),
-            weight: self.weight,
+            weight: self.ordered.unwrap_or(self.weight),
             ramp: ramp.min(self.back(now, limits)),
             rtt: best.filter_map(|e| e.latency.value()).min(),
             endpoints,

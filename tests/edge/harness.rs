@@ -21,7 +21,7 @@ pub(crate) struct Edge {
     pub(crate) authority: Authority,
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), frontdoor::edge::EdgeError>>>,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Edge {
@@ -88,7 +88,7 @@ impl Edge {
             authority,
             stop,
             task: Some(task),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -122,6 +122,29 @@ impl Edge {
             .body(full(""))
             .expect("valid");
         client.call(request).await.expect("an answer")
+    }
+
+    /// An order to the admin port.
+    pub(crate) async fn order(&self, method: &str, path: &str, token: &str, body: &str) -> Answer {
+        let mut client = Client::plain(self.ports.admin, Protocol::H1)
+            .await
+            .expect("the admin port");
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "admin")
+            .header("authorization", format!("Bearer {token}"))
+            .body(full(body.to_owned()))
+            .expect("valid");
+        client.call(request).await.expect("an answer")
+    }
+
+    /// One field of a region in `/regions`.
+    pub(crate) async fn region(&self, name: &str, field: &str) -> Value {
+        let world: Value = self.admin("/regions").await.json();
+        let regions = world["regions"].as_array().expect("a list");
+        let found = regions.iter().find(|r| r["name"] == name);
+        found.expect("the region")[field].clone()
     }
 
     /// Waits until a region is as well as that.

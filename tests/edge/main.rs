@@ -3,13 +3,16 @@
 
 mod abuse;
 mod chatter;
+mod explain;
 mod failover;
 mod harness;
 mod identity;
 mod lifecycle;
 mod limits;
 mod names;
+mod orders;
 mod polls;
 mod protocols;
+mod reload;
 mod secure;
 mod streams;

@@ -48,6 +48,7 @@ pub(super) fn endpoints(
             "https": format!("https://localhost:{}", edge.https.port()),
             "http": format!("http://localhost:{}", edge.http.port()),
             "admin": format!("http://localhost:{}", edge.admin.port()),
+            "admin_token": facts.admin_token,
             "pid": pid(&PartId::Edge),
         },
         "domain": DOMAIN,
@@ -106,6 +107,7 @@ mod tests {
                 .expect("valid"),
             api_key: "fd-all".into(),
             api_key_none: "fd-none".into(),
+            admin_token: "admin".into(),
         };
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let edge = EdgeAddresses {

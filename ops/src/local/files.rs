@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) api_key: String,
     /// A valid key that may call nothing.
     pub(super) api_key_none: String,
+    /// What orders to the edge need; new at each start.
+    pub(super) admin_token: String,
 }
 
 /// Passwords of the hub's users, new at each start.
@@ -67,18 +69,21 @@ pub(super) fn name(part: &PartId) -> Option<String> {
 
 /// The hub. Its users may say and hear nothing but `fd.>`; for the leaf's user that is what keeps each region's work,
 /// its JetStream API and its inboxes at home.
-pub(super) fn hub(plan: &Plan, passwords: &HubPasswords) -> String {
+/// Its JetStream holds one thing: the bucket of operators' orders, which only edges may touch.
+pub(super) fn hub(plan: &Plan, store: &Path, passwords: &HubPasswords) -> String {
     let HubPasswords { edge, leaf } = passwords;
     format!(
         r#"server_name: "hub"
 listen: "{client}"
 http: "{monitor}"
 max_payload: 8MB
+jetstream {{ domain: "hub", store_dir: {store} }}
 leafnodes {{ listen: "{leaf_listen}" }}
+edge = {{ publish: ["fd.>", "$JS.hub.API.>", "$KV.frontdoor-orders.>", "$JS.ACK.>"], subscribe: ["fd.>"] }}
 chatter = {{ publish: ["fd.>"], subscribe: ["fd.>"] }}
 authorization {{
   users = [
-    {{ user: "edge", password: "{edge}", permissions: $chatter }}
+    {{ user: "edge", password: "{edge}", permissions: $edge }}
     {{ user: "leaf", password: "{leaf}", permissions: $chatter }}
   ]
 }}
@@ -86,6 +91,7 @@ authorization {{
         client = plan.hub(),
         monitor = plan.hub_monitor(),
         leaf_listen = plan.hub_leaf(),
+        store = quoted(&store.to_string_lossy()),
     )
 }
 
@@ -201,6 +207,10 @@ https = "127.0.0.1:{https}"
 http = "127.0.0.1:{http}"
 admin = "127.0.0.1:{admin}"
 
+[admin]
+token_file = "admin_token"
+orders_file = "edge.orders.json"
+
 [tls]
 certificates = [{{ cert = "edge.pem", key = "edge.key" }}]
 
@@ -214,6 +224,9 @@ password = "{password}"
 
 [health]
 hold_down = "1s"
+
+[explain]
+share = 1.0
 
 [stop]
 notice = "100ms"

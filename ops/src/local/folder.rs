@@ -46,6 +46,7 @@ pub(super) const ENDPOINTS: &str = "endpoints.json";
 pub(super) const CONTROL: &str = "control.json";
 pub(super) const PROCESSES: &str = "processes.json";
 pub(super) const API_KEY: &str = "api_key";
+pub(super) const ADMIN_TOKEN: &str = "admin_token";
 pub(super) const CA: &str = "ca.pem";
 const FACTS: &str = "stack.json";
 
@@ -197,6 +198,7 @@ impl Folder {
                 version: written.version.parse()?,
                 api_key: written.api_key,
                 api_key_none: written.api_key_none,
+                admin_token: secret(),
             });
         }
         let new = Facts {
@@ -204,6 +206,7 @@ impl Folder {
             version: Uuid::new_v4().to_string().parse()?,
             api_key: format!("fd-{}", secret()),
             api_key_none: format!("fd-{}", secret()),
+            admin_token: secret(),
         };
         let written = Written {
             function: new.function.to_string(),

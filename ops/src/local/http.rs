@@ -29,7 +29,10 @@ pub(crate) async fn send(
 }
 
 /// The same with another time limit.
-pub(crate) async fn send_within(
+///
+/// # Errors
+/// If there is no whole answer within the limit.
+pub async fn send_within(
     limit: Duration,
     method: &str,
     url: &str,

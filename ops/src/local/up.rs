@@ -240,6 +240,7 @@ impl Local {
         folder.write("edge.pem", &made.chain)?;
         folder.write_secret("edge.key", &made.key)?;
         folder.write_secret(folder::API_KEY, &self.facts.api_key)?;
+        folder.write_secret(folder::ADMIN_TOKEN, &self.facts.admin_token)?;
         for part in PartId::all(self.plan.regions()) {
             if let (Some(name), Some(text)) =
                 (files::name(&part), self.text(&part, self.ports, delays)?)
@@ -263,7 +264,10 @@ impl Local {
                 .context("a region outside of the plan")
         };
         Ok(Some(match part {
-            PartId::Hub => files::hub(&self.plan, &self.passwords),
+            PartId::Hub => {
+                let store: PathBuf = self.folder().path("jetstream").join("hub");
+                files::hub(&self.plan, &store, &self.passwords)
+            }
             PartId::Dns => files::dns(&self.plan)?,
             PartId::Wan => files::wan(&self.plan, delays)?,
             PartId::Edge => files::edge(&self.plan, ports, &self.passwords),

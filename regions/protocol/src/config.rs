@@ -3,6 +3,11 @@
 //! A part has a `File` (what is written, serde, unknown keys refused) and `Settings` (what is meant, only valid
 //! values). This module turns text into the first; the part's own `TryFrom` makes the second and reports a broken
 //! rule with [`RuleError`]. Reading the file is the caller's I/O.
+//!
+//! `${NAME}` in a string stands for a variable of the environment, so that secrets and what a scheduler decides (a pod's
+//! address) need not stand in files. A variable that is missing is an error that names it; its value is never shown.
+
+mod environment;
 
 use serde::de::DeserializeOwned;
 
@@ -66,10 +71,36 @@ where
     F: DeserializeOwned,
     S: TryFrom<F, Error = RuleError>,
 {
-    let written: F = toml::from_str(text).map_err(|e| ConfigError::Syntax {
+    parse_with(file, text, |name| std::env::var(name).ok())
+}
+
+/// Like [`parse`], with another environment than the process's.
+///
+/// # Errors
+/// As [`parse`], and if a variable that the text names is not there.
+pub fn parse_with<F, S>(
+    file: &str,
+    text: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<S, ConfigError>
+where
+    F: DeserializeOwned,
+    S: TryFrom<F, Error = RuleError>,
+{
+    let syntax = |reason: String| ConfigError::Syntax {
         file: file.to_owned(),
-        reason: e.to_string().trim_end().to_owned(),
-    })?;
+        reason: reason.trim_end().to_owned(),
+    };
+    let written: F = if environment::is_named(text) {
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| syntax(e.to_string()))?;
+        environment::expand(&mut table, &environment).map_err(|rule| ConfigError::Rule {
+            file: file.to_owned(),
+            rule,
+        })?;
+        table.try_into().map_err(|e| syntax(e.to_string()))?
+    } else {
+        toml::from_str(text).map_err(|e| syntax(e.to_string()))?
+    };
     S::try_from(written).map_err(|rule| ConfigError::Rule {
         file: file.to_owned(),
         rule,
@@ -100,6 +131,46 @@ mod tests {
                 Ok(Self(file.slots))
             }
         }
+    }
+
+    #[test]
+    fn strings_may_name_the_environment() {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            listen: std::net::SocketAddr,
+            nats: std::collections::BTreeMap<String, String>,
+        }
+        #[derive(Debug)]
+        struct Meant(std::net::SocketAddr, String);
+        impl TryFrom<Written> for Meant {
+            type Error = RuleError;
+            fn try_from(file: Written) -> Result<Self, RuleError> {
+                Ok(Self(file.listen, file.nats["password"].clone()))
+            }
+        }
+        let parse = |text: &str| {
+            parse_with::<Written, Meant>("edge.toml", text, |name| match name {
+                "POD_IP" => Some("10.0.0.7".into()),
+                "PASSWORD" => Some("it's \"$5\"".into()),
+                _ => None,
+            })
+            .map_err(|e| e.to_string())
+        };
+        let text = "listen = '${POD_IP}:8080'\nnats = { password = '${PASSWORD}!' }";
+        let Meant(listen, password) = parse(text).expect("right");
+        assert_eq!(listen.to_string(), "10.0.0.7:8080");
+        assert_eq!(password, "it's \"$5\"!");
+        let missing = parse(&text.replace("PASSWORD", "NATS_PW")).expect_err("not there");
+        assert!(
+            missing.contains("nats.password") && missing.contains("NATS_PW"),
+            "{missing}"
+        );
+        let unknown = parse(&format!("{text}\nadmin = 1")).expect_err("unknown key");
+        assert!(
+            unknown.contains("admin") && !unknown.contains("$5"),
+            "{unknown}"
+        );
     }
 
     #[test]

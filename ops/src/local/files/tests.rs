@@ -25,6 +25,7 @@ fn facts() -> Facts {
             .expect("valid"),
         api_key: "fd-all".into(),
         api_key_none: "fd-none".into(),
+        admin_token: "admin".into(),
     }
 }
 

@@ -83,7 +83,7 @@ impl Servers {
         };
         let hub = run(
             "hub.conf",
-            files::hub(&plan, &passwords),
+            files::hub(&plan, &dir.path().join("hub"), &passwords),
             plan.hub_monitor().to_string(),
         )
         .await;

@@ -1,0 +1,133 @@
+//! Background: the configuration and the certificates, read again on SIGHUP or when one of their files changes.
+//!
+//! All or nothing: a file that is wrong, or that changes what only a start can change, is refused with file, key and rule, and
+//! what runs stays. What can change while calls run: certificates, `[health]`, `[route]` and the regions' weights.
+
+mod differ;
+mod watch;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use self::watch::Watched;
+use crate::config::{self, Settings};
+use crate::listen::certificates::{CertificateError, Certificates};
+use crate::metrics::Metrics;
+use crate::route::Policy;
+use crate::table::Event;
+
+/// What reloading needs.
+pub struct Reload {
+    /// What runs.
+    pub settings: Settings,
+    /// The certificates in use.
+    pub certificates: Arc<Certificates>,
+    /// How routes are chosen.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Where new limits and weights take effect.
+    pub events: mpsc::Sender<Event>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// The file is wrong.
+    #[error(transparent)]
+    Config(#[from] frontdoor_protocol::config::ConfigError),
+    /// A certificate is wrong.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// It asks for what a running edge cannot do.
+    #[error(
+        "{file}: key `{key}` can only change at a start; start a new edge, or take the change back"
+    )]
+    Fixed {
+        /// The configuration.
+        file: String,
+        /// What differs.
+        key: &'static str,
+    },
+}
+
+/// How often files are looked at. A change is taken when a second look finds the same, so that nobody reads half of it.
+const TICK: Duration = Duration::from_millis(500);
+
+// === impl Reload ===
+
+impl Reload {
+    /// Follows the files until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be heard; the configuration is not followed");
+                return;
+            }
+        };
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watched = Watched::new(files(&self.settings)).await;
+        loop {
+            let why = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => "SIGHUP",
+                _ = ticks.tick() => {
+                    if !watched.changed().await {
+                        continue;
+                    }
+                    "a file changed"
+                }
+            };
+            match self.reload().await {
+                Ok(()) => {
+                    tracing::info!(why, file = %self.settings.file.display(), "the configuration was read again and is in use");
+                    self.metrics.background.reload(true);
+                }
+                Err(error) => {
+                    tracing::error!(why, %error, "the configuration is refused; what runs stays");
+                    self.metrics.background.reload(false);
+                }
+            }
+            watched = Watched::new(files(&self.settings)).await;
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), ReloadError> {
+        let new = config::load(&self.settings.file)?;
+        if let Some(key) = differ::fixed(&self.settings, &new) {
+            let file = self.settings.file.display().to_string();
+            return Err(ReloadError::Fixed { file, key });
+        }
+        self.certificates.reload(&new.certificates)?;
+        self.policy.store(Arc::new(new.policy));
+        let weights = new.regions.iter().map(|r| r.weight).collect();
+        let limits = new.limits;
+        // The keeper ends only when everything does.
+        let _ = self
+            .events
+            .send(Event::Configured { limits, weights })
+            .await;
+        self.settings = new;
+        Ok(())
+    }
+}
+
+/// All files that a reload reads.
+fn files(settings: &Settings) -> Vec<&Path> {
+    let certificates = settings
+        .certificates
+        .iter()
+        .flat_map(|c| [c.cert.as_path(), c.key.as_path()]);
+    std::iter::once(settings.file.as_path())
+        .chain(certificates)
+        .collect()
+}

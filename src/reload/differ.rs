@@ -1,0 +1,85 @@
+//! What differs between two configurations that a running edge cannot change (pure).
+
+use crate::config::{RegionSettings, Settings};
+
+/// The first key, in the order of the file, that differs and needs a start.
+pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
+    let places = |s: &Settings| -> Vec<RegionSettings> {
+        let same = |r: &RegionSettings| RegionSettings {
+            weight: 1.0,
+            ..r.clone()
+        };
+        s.regions.iter().map(same).collect()
+    };
+    [
+        ("domain", old.domain == new.domain),
+        ("state_file", old.state_file == new.state_file),
+        ("listen", old.listen == new.listen),
+        ("admin", old.admin == new.admin),
+        ("resolver", old.resolver == new.resolver),
+        ("nats", old.nats == new.nats),
+        ("probe", old.probe == new.probe),
+        ("upstream", old.upstream == new.upstream),
+        ("replay", old.replay == new.replay),
+        ("explain", old.explain == new.explain),
+        ("stop", old.stop == new.stop),
+        ("regions", places(old) == places(new)),
+    ]
+    .into_iter()
+    .find_map(|(key, same)| (!same).then_some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const TEXT: &str = r#"domain = "x.test"
+[listen]
+https = "127.0.0.1:1"
+admin = "127.0.0.1:2"
+[tls]
+certificates = [{ cert = "a.pem", key = "a.key" }]
+[[regions]]
+name = "a"
+endpoint = "http://a.test:80"
+"#;
+
+    fn settings(text: &str) -> Settings {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = dir.path().join("edge.toml");
+        std::fs::write(&file, text).expect("written");
+        config::load(&file).map_or_else(
+            |error| panic!("{error}"),
+            |mut settings| {
+                // Another folder each time is not what is asked about.
+                settings.certificates.clear();
+                settings
+            },
+        )
+    }
+
+    #[test]
+    fn only_what_needs_a_start_is_fixed() {
+        let old = settings(TEXT);
+        let cases = [
+            ("", "", None),
+            (
+                "[tls]",
+                "[route]\nmoves = 1\n[health]\nramp = \"1s\"\n[tls]",
+                None,
+            ),
+            ("a.pem", "b.pem", None),
+            (":80\"", ":80\"\nweight = 2.0", None),
+            ("x.test", "y.test", Some("domain")),
+            (":1\"", ":3\"", Some("listen")),
+            ("a.test", "b.test", Some("regions")),
+            ("name = \"a\"", "name = \"b\"", Some("regions")),
+            ("[tls]", "[stop]\ngrace = \"1s\"\n[tls]", Some("stop")),
+        ];
+        for (from, to, key) in cases {
+            let new = settings(&TEXT.replacen(from, to, 1));
+            assert_eq!(fixed(&old, &new), key, "{from} -> {to}");
+        }
+    }
+}
