@@ -46,6 +46,11 @@ impl Catalog {
         }
     }
 
+    /// Every function, with the row that holds all its versions.
+    pub fn functions(&self) -> impl Iterator<Item = (FunctionId, Row)> {
+        self.functions.iter().map(|(&function, &row)| (function, row))
+    }
+
     /// The row of one version.
     pub(super) fn version(&self, function: FunctionId, version: VersionId) -> Option<Row> {
         self.versions.get(&(function, version)).copied()
