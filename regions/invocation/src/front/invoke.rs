@@ -237,7 +237,7 @@ impl Front {
         let patience = patience.map_err(Refusal::Poll)?;
         let version = self.version(&target, caller.versions.as_deref())?;
         let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
-            retry: self.retry_after(&version),
+            retry: self.retry_after(version),
         })?;
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
