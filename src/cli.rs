@@ -3,6 +3,7 @@
 //! A configuration file says what a part is; an argument says only how this run behaves.
 
 mod drill;
+mod explain;
 mod keys;
 mod local;
 mod order;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
     },
+    /// Why a call went where it went: the table that each decision saw, and the decision made again.
+    Explain(#[command(flatten)] explain::Explain),
     /// API keys: make one, say how it is stored, revoke it in every region.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -118,6 +121,7 @@ impl Cli {
             Command::Invocation(service) => service::invocation(&service),
             Command::Worker(service) => service::worker(&service),
             Command::Function { listen, journal } => service::function(listen, journal),
+            Command::Explain(explain) => explain::run(&explain),
             Command::Keys(command) => keys::run(command),
             Command::Local(command) => local::run(command),
             Command::Drill(drills) => drill::run(drills),

@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, Ready, Token};
+use crate::admin::{self, Admin, Events, Painter, Ready, Token};
 use crate::canary::Canaries;
 use crate::chatter::{Chatter, Turn};
 use crate::config::{self, Settings};
+use crate::explain::Diary;
 use crate::keeper::Keeper;
 use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
@@ -90,6 +91,7 @@ struct World {
     reader: SnapshotReader,
     budget: Arc<RetryBudget>,
     policy: Arc<ArcSwap<Policy>>,
+    diary: Arc<Diary>,
 }
 
 /// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
@@ -133,6 +135,7 @@ pub async fn run(
     };
     let world = World {
         policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
+        diary: Arc::new(Diary::new(settings.explain)),
         settings,
         dialer,
         metrics,
@@ -150,12 +153,24 @@ pub async fn run(
         settings: world.settings.clone(),
         certificates: Arc::clone(&certificates),
         policy: Arc::clone(&world.policy),
+        dialer: Arc::clone(&world.dialer),
         events: world.events.clone(),
         metrics: Arc::clone(&world.metrics),
     };
     tasks.spawn(reload.run(background.clone()));
+    let pictures = Events::new(background.clone());
+    let painter = Painter {
+        snapshots: world.reader.clone(),
+        ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        orders: token.is_some(),
+        events: pictures.clone(),
+    };
+    tasks.spawn(painter.run(background.clone()));
     let admin = Admin {
         ready: Arc::clone(&ready),
+        diary: Arc::clone(&world.diary),
+        events: pictures,
         snapshots: world.reader.clone(),
         metrics: Arc::clone(&world.metrics),
         orders,
@@ -345,6 +360,7 @@ impl World {
             replay: Arc::new(replay),
             pool,
             news: self.events.clone(),
+            diary: Arc::clone(&self.diary),
             metrics: Arc::clone(&self.metrics),
         })
     }

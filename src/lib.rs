@@ -23,6 +23,8 @@ pub mod config;
 
 pub mod metrics;
 
+pub mod explain;
+
 pub mod telemetry;
 
 pub mod upstream;

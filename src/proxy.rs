@@ -18,6 +18,7 @@ mod context;
 mod exchange;
 mod failed;
 mod replay;
+mod story;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -39,6 +40,7 @@ pub use self::admission::Admission;
 use self::context::Context;
 use self::replay::Replay;
 pub use self::replay::ReplayBudget;
+use crate::explain::Diary;
 use crate::identity::trace::Trace;
 use crate::identity::{self, Facts};
 use crate::listen::certificates::{AskedFor, Certificates};
@@ -68,6 +70,8 @@ pub struct EdgeProxy {
     pub pool: Arc<Pool>,
     /// What live traffic has to tell; never waited for.
     pub news: mpsc::Sender<Event>,
+    /// The last calls, for whoever asks why.
+    pub diary: Arc<Diary>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -96,7 +100,7 @@ impl HttpServerApp for EdgeProxy {
         session.set_write_timeout(Some(self.admission.limits().write));
         let mut ctx = self.begin(session.req_header());
         let outcome = self.serve(&mut session, &mut ctx).await;
-        self.note(&session, &ctx, outcome);
+        self.note(&session, &mut ctx, outcome);
         if matches!(outcome, Outcome::Gone | Outcome::Broken) {
             return None;
         }
@@ -215,7 +219,7 @@ impl EdgeProxy {
     }
 
     /// The end of a call in the books.
-    fn note(&self, session: &ServerSession, ctx: &Context, outcome: Outcome) {
+    fn note(&self, session: &ServerSession, ctx: &mut Context, outcome: Outcome) {
         self.metrics.request.in_flight.dec();
         let snapshot = self.snapshots.load();
         let region = ctx.attempt.as_ref().and_then(|a| {
@@ -248,12 +252,16 @@ impl EdgeProxy {
                 .map_or(snapshot.epoch, |a| a.decision.epoch),
         };
         response::write(&record, &self.metrics);
+        self.keep(ctx, &record);
     }
 }
 
 /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
 async fn read_head(session: &mut ServerSession, limit: Duration, shutdown: &ShutdownWatch) -> bool {
     let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
+    // A caller may send its next request as soon as it has an answer's last byte, and we may see that before the region's end
+    // of stream: such bytes are kept for the next request (RFC 9112 §9.3.2), not taken for a leave.
+    session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(limit));
     let mut draining = shutdown.clone();
     let read = tokio::select! {

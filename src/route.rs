@@ -182,5 +182,35 @@ pub fn decide(
     })
 }
 
+/// The same, from a copy of everything that it reads: with it the decision can be made again and explained.
+///
+/// # Errors
+/// As [`decide`].
+pub fn traced(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    ask: &Ask,
+    seed: u64,
+) -> (Trace, Result<Decision, NoRegion>) {
+    let trace = Trace::record(snapshot, policy, ask, seed);
+    let row = ask
+        .function
+        .and_then(|function| snapshot.row(function, ask.version));
+    let world = Now { snapshot, row };
+    let decided = trace.decide().and_then(|(region, reason)| {
+        let address = world.address(region, Draw::new(seed)).ok_or(NoRegion {
+            retry_after: policy.retry_after,
+        })?;
+        Ok(Decision {
+            epoch: snapshot.epoch,
+            region,
+            address,
+            reason,
+            row,
+        })
+    });
+    (trace, decided)
+}
+
 #[cfg(test)]
 mod tests;

@@ -218,7 +218,9 @@ fn serves(view: &RegionView) -> bool {
 
 /// Whether a function has live workers in a region.
 fn works(view: &RegionView, row: Row) -> bool {
-    view.facts.get(row).is_some_and(|(fact, _)| fact.workers > 0)
+    view.facts
+        .get(row)
+        .is_some_and(|(fact, _)| fact.workers > 0)
 }
 
 fn refused(status: StatusCode, detail: String) -> Response {

@@ -14,11 +14,11 @@ use crate::table::{EndpointView, RegionView, Snapshot};
 #[derive(Debug, Serialize)]
 pub(super) struct World {
     epoch: u64,
-    regions: Vec<Region>,
+    pub(super) regions: Vec<Region>,
 }
 
 #[derive(Debug, Serialize)]
-struct Region {
+pub(super) struct Region {
     name: String,
     health: &'static str,
     draining: bool,

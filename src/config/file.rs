@@ -30,6 +30,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) replay: ReplayFile,
     #[serde(default)]
+    pub(super) explain: ExplainFile,
+    #[serde(default)]
     pub(super) limits: LimitsFile,
     #[serde(default)]
     pub(super) stop: StopFile,
@@ -139,6 +141,13 @@ pub(super) struct UpstreamFile {
 pub(super) struct ReplayFile {
     pub(super) per_call: Option<usize>,
     pub(super) total: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExplainFile {
+    pub(super) share: Option<f64>,
+    pub(super) kept: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,15 +1,17 @@
 //! The edge's settings as they are meant: only valid values, every default in one place with its unit and reason.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use frontdoor_protocol::config::RuleError;
-use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
-use super::file::{File, HealthFile, NatsFile, ProbeFile, RegionFile, ResolverFile, RouteFile};
+use super::explain::{self, ExplainSettings};
+use super::file::{File, NatsFile, ProbeFile, ResolverFile};
+use super::regions::{self, RegionSettings};
+use super::rules;
 use crate::route::Policy;
 use crate::table::Limits;
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub region_tls: Option<RegionTls>,
     /// What to keep of bodies.
     pub replay: ReplaySettings,
+    /// What to keep of calls to explain them.
+    pub explain: ExplainSettings,
     /// What callers may take.
     pub calls: CallLimits,
     /// How to stop.
@@ -156,28 +160,6 @@ pub struct Stop {
     pub grace: Duration,
 }
 
-/// One region.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RegionSettings {
-    /// Its name.
-    pub name: RegionName,
-    /// Where it is.
-    pub endpoint: UpstreamEndpoint,
-    /// Its name in TLS; none where it is spoken to in the clear.
-    pub server_name: Option<String>,
-    /// Its share among equals.
-    pub weight: f64,
-}
-
-/// A region's endpoint: what DNS is asked, and the port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamEndpoint {
-    /// Host name, or an address.
-    pub host: String,
-    /// Port; without one the host is the name of SRV records, which say hosts and ports.
-    pub port: Option<u16>,
-}
-
 // === impl Settings ===
 
 impl Settings {
@@ -259,17 +241,18 @@ impl TryFrom<File> for Settings {
             resolver: resolver(file.resolver)?,
             nats: file.nats.map(nats).transpose()?,
             probe: probe(file.probe)?,
-            limits: limits(&file.health)?,
-            policy: policy(&file.route)?,
+            limits: rules::limits(&file.health)?,
+            policy: rules::policy(&file.route)?,
             upstream: calls::upstream(&file.upstream)?,
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
+            explain: explain::explain(&file.explain)?,
             calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
             },
-            regions: regions(file.regions, file.upstream.ca.is_some())?,
+            regions: regions::regions(file.regions, file.upstream.ca.is_some())?,
         })
     }
 }
@@ -280,26 +263,6 @@ impl std::fmt::Debug for Nats {
         f.debug_struct("Nats")
             .field("url", &self.url)
             .finish_non_exhaustive()
-    }
-}
-
-// === impl UpstreamEndpoint ===
-
-impl UpstreamEndpoint {
-    /// The address, if the host is one and needs no DNS.
-    #[must_use]
-    pub fn literal(&self) -> Option<SocketAddr> {
-        let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
-        Some(SocketAddr::new(ip, self.port?))
-    }
-}
-
-impl std::fmt::Display for UpstreamEndpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.port {
-            Some(port) => write!(f, "{}:{port}", self.host),
-            None => f.write_str(&self.host),
-        }
     }
 }
 
@@ -381,144 +344,6 @@ fn probe(file: ProbeFile) -> Result<Probe, RuleError> {
         timeout_min,
         timeout_max,
     })
-}
-
-fn limits(file: &HealthFile) -> Result<Limits, RuleError> {
-    let base = Limits::default();
-    let limits = Limits {
-        misses_to_suspect: file.misses_to_suspect.unwrap_or(base.misses_to_suspect),
-        misses_to_down: file.misses_to_down.unwrap_or(base.misses_to_down),
-        silence_to_down: span(file.silence_to_down, base.silence_to_down),
-        good_to_up: file.good_to_up.unwrap_or(base.good_to_up),
-        good_to_return: file.good_to_return.unwrap_or(base.good_to_return),
-        hold_down: span(file.hold_down, base.hold_down),
-        hold_down_max: span(file.hold_down_max, base.hold_down_max),
-        ramp: span(file.ramp, base.ramp),
-        bad_to_suspect: file.bad_to_suspect.unwrap_or(base.bad_to_suspect),
-        bad_to_down: file.bad_to_down.unwrap_or(base.bad_to_down),
-        ..base
-    };
-    require(
-        limits.misses_to_suspect > 0,
-        "health.misses_to_suspect",
-        "must be at least 1",
-    )?;
-    require(
-        limits.misses_to_down >= limits.misses_to_suspect,
-        "health.misses_to_down",
-        "must not be below health.misses_to_suspect",
-    )?;
-    let share = |value: f64| value > 0.0 && value <= 1.0;
-    require(
-        share(limits.bad_to_suspect),
-        "health.bad_to_suspect",
-        "must be above 0 and at most 1",
-    )?;
-    require(
-        share(limits.bad_to_down),
-        "health.bad_to_down",
-        "must be above 0 and at most 1",
-    )?;
-    Ok(limits)
-}
-
-fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
-    let base = Policy::default();
-    let policy = Policy {
-        peer_margin: span(file.peer_margin, base.peer_margin),
-        peer_ratio: file.peer_ratio.unwrap_or(base.peer_ratio),
-        moves: file.moves.unwrap_or(base.moves),
-        ..base
-    };
-    require(
-        (0.0..=1.0).contains(&policy.peer_ratio),
-        "route.peer_ratio",
-        "must be from 0 to 1",
-    )?;
-    require(policy.moves <= 3, "route.moves", "must be at most 3")?;
-    Ok(policy)
-}
-
-fn regions(files: Vec<RegionFile>, trust: bool) -> Result<Vec<RegionSettings>, RuleError> {
-    require(!files.is_empty(), "regions", "must have at least one entry")?;
-    let mut regions: Vec<RegionSettings> = Vec::with_capacity(files.len());
-    for (index, file) in files.into_iter().enumerate() {
-        let key = |name: &str| format!("regions[{index}].{name}");
-        let weight = file.weight.unwrap_or(1.0);
-        require(
-            weight.is_finite() && weight > 0.0,
-            &key("weight"),
-            "must be above 0",
-        )?;
-        if let Some(other) = regions
-            .iter()
-            .find(|other| other.name.tag() == file.name.tag())
-        {
-            let rule = format!(
-                "`{}` is called like `{}`, or has the same tag in request ids: rename it",
-                file.name, other.name
-            );
-            return Err(RuleError::new(key("name"), rule));
-        }
-        let (endpoint, secured) =
-            endpoint(&file.endpoint).map_err(|rule| RuleError::new(key("endpoint"), rule))?;
-        require(
-            secured || file.server_name.is_none(),
-            &key("server_name"),
-            "is for https endpoints",
-        )?;
-        require(
-            !secured || trust,
-            "upstream.ca",
-            "must be given for https endpoints",
-        )?;
-        let named = |name: &String| !name.starts_with('_');
-        let server_name = file.server_name.or_else(|| Some(endpoint.host.clone()));
-        require(
-            !secured || server_name.as_ref().is_some_and(named),
-            &key("server_name"),
-            "must be given for SRV records: the name in the region's certificate",
-        )?;
-        regions.push(RegionSettings {
-            name: file.name,
-            endpoint,
-            server_name: server_name.filter(|_| secured),
-            weight,
-        });
-    }
-    Ok(regions)
-}
-
-/// An endpoint, and whether it is spoken to over TLS.
-fn endpoint(text: &str) -> Result<(UpstreamEndpoint, bool), String> {
-    let rule = || {
-        format!(
-            "`{text}` must be http://host:port (or https), or http://_service._tcp.name for SRV records"
-        )
-    };
-    let secured = text.strip_prefix("https://");
-    let rest = secured
-        .or_else(|| text.strip_prefix("http://"))
-        .ok_or_else(rule)?;
-    let secured = secured.is_some();
-    let rest = rest.trim_end_matches('/');
-    let (host, port) = if rest.starts_with('_') {
-        (rest, None)
-    } else {
-        let (host, port) = rest.rsplit_once(':').ok_or_else(rule)?;
-        let port = port.parse().ok().filter(|&port| port > 0);
-        (host, Some(port.ok_or_else(rule)?))
-    };
-    let named = port.is_some() || !host.contains(':');
-    if host.is_empty() || host.contains('/') || !named {
-        Err(rule())
-    } else {
-        let endpoint = UpstreamEndpoint {
-            host: host.to_owned(),
-            port,
-        };
-        Ok((endpoint, secured))
-    }
 }
 
 #[cfg(test)]

@@ -168,6 +168,9 @@ mod tests {
         }
         let mut regions = world(&[("a", true, 0, None), ("b", true, 0, None)]);
         regions[0].alone = 2;
-        assert_eq!(may_drain(&regions, &a), Err(Refusal::Alone { functions: 2 }));
+        assert_eq!(
+            may_drain(&regions, &a),
+            Err(Refusal::Alone { functions: 2 })
+        );
     }
 }

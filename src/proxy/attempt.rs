@@ -16,8 +16,8 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Decision, Failure, NoRegion, Reason, Tried, Why};
-use crate::table::{Event, ServedOutcome, Snapshot};
+use crate::route::{self, Failure, NoRegion, Reason, Tried, Why};
+use crate::table::{Event, ServedOutcome};
 use crate::upstream::{DialError, Lease};
 
 /// Why there is no answer.
@@ -92,7 +92,7 @@ impl EdgeProxy {
         let snapshot = self.snapshots.load();
         let decision = match ctx.next.take() {
             Some(decision) => decision,
-            None => self.decide(&snapshot, ctx)?,
+            None => self.decide(&snapshot, ctx, None)?,
         };
         if let Some(view) = snapshot.regions.get(decision.region.0)
             && ctx.polled().is_none()
@@ -237,15 +237,19 @@ impl EdgeProxy {
             // The decision for the next attempt is made already.
             Trouble::Broken(Broken::Suspect) => return None,
             Trouble::Broken(Broken::Caller(error)) => {
+                // What follows a body that was not read to its end is no request.
+                session.set_keepalive(None);
                 return match failed::callers_problem(error) {
                     Some(problem) => Some(self.fail(session, ctx, problem).await),
                     None => Some(Outcome::Gone),
                 };
             }
             Trouble::Broken(Broken::LargeBody) => {
+                session.set_keepalive(None);
                 return Some(self.fail(session, ctx, Problematic::LargeBody).await);
             }
             Trouble::Broken(Broken::SlowCaller) => {
+                session.set_keepalive(None);
                 return Some(self.fail(session, ctx, Problematic::SlowBody).await);
             }
             Trouble::Broken(Broken::Late) => {
@@ -290,11 +294,11 @@ impl EdgeProxy {
             time_left: ctx.time_left(),
         };
         let snapshot = self.snapshots.load();
-        let mut elsewhere = self.decide(&snapshot, ctx);
+        let mut elsewhere = self.decide(&snapshot, ctx, Some(failure));
         if elsewhere.is_err() && failure == Failure::Refused {
             // A region that refuses one stream is there: without another one, it is asked again.
             ctx.tried = Tried::default();
-            elsewhere = self.decide(&snapshot, ctx);
+            elsewhere = self.decide(&snapshot, ctx, Some(failure));
         }
         let next = match elsewhere {
             // Asking who holds an answer is no work that is done again.
@@ -322,16 +326,9 @@ impl EdgeProxy {
 
     /// Whether a well region would be left for the call if the one it goes to declined it.
     fn is_movable(&self, ctx: &Context) -> bool {
-        let another = self.decide(&self.snapshots.load(), ctx);
+        let another = self.preview(&self.snapshots.load(), ctx);
         ctx.attempts <= self.policy.load().moves
             && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
-    }
-
-    fn decide(&self, snapshot: &Snapshot, ctx: &Context) -> Result<Decision, NoRegion> {
-        if let Some(polled) = ctx.polled() {
-            return route::holder(snapshot, polled.tag(), &ctx.tried, ctx.next_seed());
-        }
-        route::decide(snapshot, &self.policy.load(), &ctx.ask(), ctx.next_seed())
     }
 
     /// Of all calls on a connection that fell silent, the first to leave tells.

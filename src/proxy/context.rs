@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::RequestId;
 
+use crate::explain::Story;
 use crate::identity::Identity;
 use crate::identity::trace::Trace;
 use crate::region::{Endpoint, Flight};
@@ -38,6 +39,8 @@ pub(super) struct Context {
     pub(super) stop: Option<Why>,
     /// Its body was too large to be kept for another attempt, or there was no room.
     pub(super) single: bool,
+    /// Its decisions, if they are to be explained.
+    pub(super) story: Option<Box<Story>>,
     /// When the answer's head came.
     pub(super) answered: Option<Instant>,
     /// The answer was made by a region's platform, not by a container.
@@ -68,6 +71,7 @@ impl Context {
             failure: None,
             stop: None,
             single: false,
+            story: None,
             answered: None,
             declined: false,
         }
@@ -108,6 +112,9 @@ impl Context {
         self.attempts = self.attempts.saturating_add(1);
         self.tried.add(decision.region);
         self.attempt = Some(Attempt { decision, flight });
+        if let Some(story) = &mut self.story {
+            story.taken();
+        }
     }
 
     /// The answer's head is there.

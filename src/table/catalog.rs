@@ -46,9 +46,11 @@ impl Catalog {
         }
     }
 
-    /// Every function, with the row that holds all its versions.
+    /// All functions, each with the row that speaks for all of its versions.
     pub fn functions(&self) -> impl Iterator<Item = (FunctionId, Row)> {
-        self.functions.iter().map(|(&function, &row)| (function, row))
+        self.functions
+            .iter()
+            .map(|(function, row)| (*function, *row))
     }
 
     /// The row of one version.

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod chatter;
+mod explain;
 mod failover;
 mod harness;
 mod identity;

@@ -96,6 +96,34 @@ async fn expect_continue_is_answered_at_once() {
     assert!(String::from_utf8_lossy(&answer[..count]).contains("200 OK"));
 }
 
+/// The caller has the last byte that `Content-Length` announced; that the region's stream ends is news to the edge alone.
+#[tokio::test]
+async fn the_next_request_may_come_before_the_end_of_the_last_answer() {
+    let region = Region::start(|_| async {
+        let (mut pieces, body) = http_body_util::channel::Channel::<_, std::io::Error>::new(1);
+        tokio::spawn(async move {
+            let _ = pieces.send_data(bytes::Bytes::from_static(b"ok")).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        });
+        http::Response::builder()
+            .header("content-length", "2")
+            .body(http_body_util::combinators::BoxBody::new(body))
+            .expect("valid")
+    })
+    .await
+    .expect("a port");
+    let edge = Edge::start(&[("us-east", region.address)]).await;
+    let mut client = edge.client(Protocol::H1).await;
+    for n in 0..5 {
+        let call = request("POST", "/x").body(full("x")).expect("valid");
+        let answer = client.call(call).await;
+        assert_eq!(
+            answer.unwrap_or_else(|e| panic!("call {n}: {e:#}")).text(),
+            "ok"
+        );
+    }
+}
+
 #[tokio::test]
 async fn many_calls_share_few_connections() {
     let region = mirror().await;

@@ -4,6 +4,7 @@
 mod calls;
 mod drills;
 mod loss;
+mod page;
 mod routing;
 mod stack;
 mod statuses;

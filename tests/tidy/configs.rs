@@ -36,7 +36,7 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 17] = [
     "ca",
     "cert",
     "key",
@@ -49,6 +49,8 @@ const EXAMPLES: [&str; 15] = [
     "expires",
     "servers",
     "state_file",
+    "token_file",
+    "orders_file",
     "credentials_file",
     "user",
     "password",

@@ -18,3 +18,5 @@ pub mod edge;
 pub mod world;
 
 pub mod load;
+
+pub mod browser;
