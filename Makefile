@@ -3,13 +3,14 @@
 # cargo's own variable, if it is set.
 CARGO_TARGET_DIR ?= target
 
-.PHONY: help setup demo test lint bench drill metrics
+.PHONY: help setup demo test lint bench sim drill metrics
 
 help:
 	@echo 'make demo    build, then run edge, two regions and all they need; prints a curl line; Ctrl-C stops it'
 	@echo 'make test    run every test'
 	@echo 'make lint    formatting, lints, documentation'
 	@echo 'make bench   measure'
+	@echo 'make sim     route millions of simulated calls, by our policy and by others, and compare'
 	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 15 minutes)'
 	@echo 'make setup   install what the others need and this machine lacks (they do it themselves)'
 
@@ -32,6 +33,10 @@ lint:
 
 bench: setup
 	cargo bench -p frontdoor --bench '*'
+
+# Twenty regions, two hundred edges, two thousand functions; some ten minutes. The small one is among the tests.
+sim:
+	EDGE_SIM=full cargo test --release -p frontdoor --test simulation -- --nocapture the_table
 
 # On stacks of its own, three regions at 5, 40 and 120 ms. RUNS=5 for figures to keep; the table is for ops/README.md.
 RUNS ?= 1

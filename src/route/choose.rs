@@ -69,7 +69,10 @@ fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Can
         if rank::tier(&site, &known) != Some(Tier::Well) {
             continue;
         }
-        if rank::presence(&site, &known) == Presence::Absent {
+        if matches!(
+            rank::presence(&site, &known),
+            Presence::Absent | Presence::Doubtful
+        ) {
             candidates.pass_over(Reason::NearerLacks);
             continue;
         }

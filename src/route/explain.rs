@@ -159,6 +159,8 @@ impl Trace {
             Some("weight 0")
         } else if held && rank::presence(site, known) == Presence::Absent {
             Some("not deployed there")
+        } else if held && rank::presence(site, known) == Presence::Doubtful {
+            Some("was not deployed there")
         } else {
             let share = rank::share(site, known);
             match tier {

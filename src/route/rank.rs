@@ -23,6 +23,8 @@ pub(super) enum Presence {
     Here,
     /// Nobody told, or too long ago: it is assumed to be there.
     Unknown,
+    /// It was not there, too long ago to be sure: used when nobody who had it is left.
+    Doubtful,
     Absent,
 }
 
@@ -68,7 +70,7 @@ pub(super) fn presence(site: &Site, known: &Known) -> Presence {
         (None, _) | (_, Known::Nothing) => Presence::Unknown,
         (Some(_), Known::Fact(fact, _)) if fact.deployed() => Presence::Here,
         (Some(trust), _) if trust >= BELIEVED => Presence::Absent,
-        (Some(_), _) => Presence::Unknown,
+        (Some(_), _) => Presence::Doubtful,
     }
 }
 

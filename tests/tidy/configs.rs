@@ -37,6 +37,8 @@ type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
 const EXAMPLES: [&str; 17] = [
+    "token_file",
+    "orders_file",
     "ca",
     "cert",
     "key",
@@ -49,8 +51,6 @@ const EXAMPLES: [&str; 17] = [
     "expires",
     "servers",
     "state_file",
-    "token_file",
-    "orders_file",
     "credentials_file",
     "user",
     "password",

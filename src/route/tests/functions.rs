@@ -118,7 +118,13 @@ fn a_function_is_called_where_it_is() {
 fn old_news_takes_no_region_away() {
     let world = [(1, Some(None)), (90, Some(Some((10, 5, 0))))];
     assert_eq!(goes(&seen(&world, Duration::from_secs(9)), &ask()).0, 1);
-    assert_eq!(goes(&seen(&world, Duration::from_secs(11)), &ask()).0, 0);
+    let old = seen(&world, Duration::from_secs(60));
+    assert_eq!(goes(&old, &ask()).0, 1, "who had it is asked first");
+    let mut tried = ask();
+    tried.tried.add(RegionIndex(1));
+    assert_eq!(goes(&old, &tried).0, 0, "then who may have it by now");
+    let fresh = seen(&world, Duration::from_secs(9));
+    assert!(decide(&fresh, &Policy::default(), &tried, 1).is_err());
 }
 
 #[test]
