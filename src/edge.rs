@@ -153,6 +153,7 @@ pub async fn run(
         settings: world.settings.clone(),
         certificates: Arc::clone(&certificates),
         policy: Arc::clone(&world.policy),
+        dialer: Arc::clone(&world.dialer),
         events: world.events.clone(),
         metrics: Arc::clone(&world.metrics),
     };

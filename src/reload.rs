@@ -1,7 +1,7 @@
 //! Background: the configuration and the certificates, read again on SIGHUP or when one of their files changes.
 //!
 //! All or nothing: a file that is wrong, or that changes what only a start can change, is refused with file, key and rule, and
-//! what runs stays. What can change while calls run: certificates, `[health]`, `[route]` and the regions' weights.
+//! what runs stays. What can change while calls run: certificates of both sides, `[health]`, `[route]` and the regions' weights.
 
 mod differ;
 mod watch;
@@ -17,11 +17,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::watch::Watched;
-use crate::config::{self, Settings};
+use crate::config::{self, RegionTls, Settings};
 use crate::listen::certificates::{CertificateError, Certificates};
 use crate::metrics::Metrics;
 use crate::route::Policy;
 use crate::table::Event;
+use crate::upstream::{Dialer, TrustError};
 
 /// What reloading needs.
 pub struct Reload {
@@ -31,6 +32,8 @@ pub struct Reload {
     pub certificates: Arc<Certificates>,
     /// How routes are chosen.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// How regions are trusted.
+    pub dialer: Arc<Dialer>,
     /// Where new limits and weights take effect.
     pub events: mpsc::Sender<Event>,
     /// Counts.
@@ -46,6 +49,9 @@ enum ReloadError {
     /// A certificate is wrong.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A certificate for the way to the regions is wrong.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// It asks for what a running edge cannot do.
     #[error(
         "{file}: key `{key}` can only change at a start; start a new edge, or take the change back"
@@ -107,6 +113,9 @@ impl Reload {
             let file = self.settings.file.display().to_string();
             return Err(ReloadError::Fixed { file, key });
         }
+        if let Some(files) = &new.region_tls {
+            self.dialer.reload(files)?;
+        }
         self.certificates.reload(&new.certificates)?;
         self.policy.store(Arc::new(new.policy));
         let weights = new.regions.iter().map(|r| r.weight).collect();
@@ -127,7 +136,9 @@ fn files(settings: &Settings) -> Vec<&Path> {
         .certificates
         .iter()
         .flat_map(|c| [c.cert.as_path(), c.key.as_path()]);
+    let regions = settings.region_tls.iter().flat_map(RegionTls::files);
     std::iter::once(settings.file.as_path())
         .chain(certificates)
+        .chain(regions)
         .collect()
 }

@@ -220,7 +220,7 @@ function row(d) {
     make("td", { class: "id" }, make("button", { type: "button", class: "id", "aria-label": `Explain call ${d.id}`, onclick: () => explain(d.id) }, d.id)),
     make("td", { class: "where" }, where),
     make("td", { class: "why" }, d.reason),
-    make("td", { class: bad ? "bad" : "" }, d.outcome, d.status ? ` ${d.status}` : "", d.kept === "moved" ? ", moved" : ""),
+    make("td", { class: bad ? "end bad" : "end" }, d.outcome, d.status ? ` ${d.status}` : "", d.kept === "moved" ? ", moved" : ""),
     make("td", { class: "number" }, millis(d.total_ms)));
 }
 
