@@ -6,7 +6,7 @@
 mod differ;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::watch::Watched;
+pub use self::watch::Watched;
 use crate::config::{self, RegionTls, Settings};
 use crate::listen::certificates::{CertificateError, Certificates};
 use crate::metrics::Metrics;
@@ -38,6 +38,8 @@ pub struct Reload {
     pub events: mpsc::Sender<Event>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// The files as they looked before they were read.
+    pub watched: Watched,
 }
 
 /// Why a configuration is not taken.
@@ -81,18 +83,19 @@ impl Reload {
         };
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watched = Watched::new(files(&self.settings)).await;
         loop {
             let why = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = hangup.recv() => "SIGHUP",
                 _ = ticks.tick() => {
-                    if !watched.changed().await {
+                    if !self.watched.changed().await {
                         continue;
                     }
                     "a file changed"
                 }
             };
+            // A change that comes while files are read must be seen afterwards.
+            let before = Watched::new(files(&self.settings)).await;
             match self.reload().await {
                 Ok(()) => {
                     tracing::info!(why, file = %self.settings.file.display(), "the configuration was read again and is in use");
@@ -103,7 +106,12 @@ impl Reload {
                     self.metrics.background.reload(false);
                 }
             }
-            watched = Watched::new(files(&self.settings)).await;
+            let now = files(&self.settings);
+            self.watched = if now == before.files() {
+                before
+            } else {
+                Watched::new(now).await
+            };
         }
     }
 
@@ -130,8 +138,13 @@ impl Reload {
     }
 }
 
+/// Follows the files of a configuration, from before they are read.
+pub async fn watch(settings: &Settings) -> Watched {
+    Watched::new(files(settings)).await
+}
+
 /// All files that a reload reads.
-fn files(settings: &Settings) -> Vec<&Path> {
+fn files(settings: &Settings) -> Vec<PathBuf> {
     let certificates = settings
         .certificates
         .iter()
@@ -140,5 +153,6 @@ fn files(settings: &Settings) -> Vec<&Path> {
     std::iter::once(settings.file.as_path())
         .chain(certificates)
         .chain(regions)
+        .map(Path::to_owned)
         .collect()
 }
