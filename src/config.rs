@@ -5,6 +5,7 @@
 mod calls;
 mod explain;
 mod file;
+mod regions;
 mod rules;
 mod settings;
 
@@ -14,10 +15,8 @@ use frontdoor_protocol::config::ConfigError;
 
 pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 pub use self::explain::ExplainSettings;
-pub use self::settings::{
-    Admin, CertificateFiles, Listen, Nats, Probe, RegionSettings, Resolver, Settings, Stop,
-    UpstreamEndpoint,
-};
+pub use self::regions::{RegionSettings, UpstreamEndpoint};
+pub use self::settings::{Admin, CertificateFiles, Listen, Nats, Probe, Resolver, Settings, Stop};
 
 /// Reads and checks a configuration file. Paths in it are relative to its folder.
 ///
@@ -29,7 +28,10 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         file: name.clone(),
         source,
     })?;
-    let mut settings: Settings = frontdoor_protocol::config::parse::<file::File, _>(&name, &text)?;
+    let mut settings: Settings =
+        frontdoor_protocol::config::parse_with::<file::File, _>(&name, &text, |name| {
+            std::env::var(name).ok()
+        })?;
     if let Some(folder) = path.parent() {
         settings.resolve_paths(folder);
     }

@@ -30,7 +30,7 @@ use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
 use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
 use crate::region::RegionIndex;
-use crate::reload::Reload;
+use crate::reload::{self, Reload};
 use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::{Policy, RetryBudget};
 use crate::table::{self, Event, SnapshotReader, Table};
@@ -106,6 +106,7 @@ pub async fn run(
     ready_file: Option<PathBuf>,
     shutdown: CancellationToken,
 ) -> Result<(), EdgeError> {
+    let watched = reload::watch(&settings).await;
     let certificates = Arc::new(Certificates::load(&settings.certificates)?);
     let acceptor = acceptor(Arc::clone(&certificates))?;
     let token = token(&settings.admin)?;
@@ -153,8 +154,10 @@ pub async fn run(
         settings: world.settings.clone(),
         certificates: Arc::clone(&certificates),
         policy: Arc::clone(&world.policy),
+        dialer: Arc::clone(&world.dialer),
         events: world.events.clone(),
         metrics: Arc::clone(&world.metrics),
+        watched,
     };
     tasks.spawn(reload.run(background.clone()));
     let pictures = Events::new(background.clone());

@@ -1,12 +1,12 @@
 //! Background: the configuration and the certificates, read again on SIGHUP or when one of their files changes.
 //!
 //! All or nothing: a file that is wrong, or that changes what only a start can change, is refused with file, key and rule, and
-//! what runs stays. What can change while calls run: certificates, `[health]`, `[route]` and the regions' weights.
+//! what runs stays. What can change while calls run: certificates of both sides, `[health]`, `[route]` and the regions' weights.
 
 mod differ;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::watch::Watched;
-use crate::config::{self, Settings};
+pub use self::watch::Watched;
+use crate::config::{self, RegionTls, Settings};
 use crate::listen::certificates::{CertificateError, Certificates};
 use crate::metrics::Metrics;
 use crate::route::Policy;
 use crate::table::Event;
+use crate::upstream::{Dialer, TrustError};
 
 /// What reloading needs.
 pub struct Reload {
@@ -31,10 +32,14 @@ pub struct Reload {
     pub certificates: Arc<Certificates>,
     /// How routes are chosen.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// How regions are trusted.
+    pub dialer: Arc<Dialer>,
     /// Where new limits and weights take effect.
     pub events: mpsc::Sender<Event>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// The files as they looked before they were read.
+    pub watched: Watched,
 }
 
 /// Why a configuration is not taken.
@@ -46,6 +51,9 @@ enum ReloadError {
     /// A certificate is wrong.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A certificate for the way to the regions is wrong.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// It asks for what a running edge cannot do.
     #[error(
         "{file}: key `{key}` can only change at a start; start a new edge, or take the change back"
@@ -75,18 +83,19 @@ impl Reload {
         };
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watched = Watched::new(files(&self.settings)).await;
         loop {
             let why = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = hangup.recv() => "SIGHUP",
                 _ = ticks.tick() => {
-                    if !watched.changed().await {
+                    if !self.watched.changed().await {
                         continue;
                     }
                     "a file changed"
                 }
             };
+            // A change that comes while files are read must be seen afterwards.
+            let before = Watched::new(files(&self.settings)).await;
             match self.reload().await {
                 Ok(()) => {
                     tracing::info!(why, file = %self.settings.file.display(), "the configuration was read again and is in use");
@@ -97,7 +106,12 @@ impl Reload {
                     self.metrics.background.reload(false);
                 }
             }
-            watched = Watched::new(files(&self.settings)).await;
+            let now = files(&self.settings);
+            self.watched = if now == before.files() {
+                before
+            } else {
+                Watched::new(now).await
+            };
         }
     }
 
@@ -106,6 +120,9 @@ impl Reload {
         if let Some(key) = differ::fixed(&self.settings, &new) {
             let file = self.settings.file.display().to_string();
             return Err(ReloadError::Fixed { file, key });
+        }
+        if let Some(files) = &new.region_tls {
+            self.dialer.reload(files)?;
         }
         self.certificates.reload(&new.certificates)?;
         self.policy.store(Arc::new(new.policy));
@@ -121,13 +138,21 @@ impl Reload {
     }
 }
 
+/// Follows the files of a configuration, from before they are read.
+pub async fn watch(settings: &Settings) -> Watched {
+    Watched::new(files(settings)).await
+}
+
 /// All files that a reload reads.
-fn files(settings: &Settings) -> Vec<&Path> {
+fn files(settings: &Settings) -> Vec<PathBuf> {
     let certificates = settings
         .certificates
         .iter()
         .flat_map(|c| [c.cert.as_path(), c.key.as_path()]);
+    let regions = settings.region_tls.iter().flat_map(RegionTls::files);
     std::iter::once(settings.file.as_path())
         .chain(certificates)
+        .chain(regions)
+        .map(Path::to_owned)
         .collect()
 }

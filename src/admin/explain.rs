@@ -115,11 +115,19 @@ fn explained(call: &Call) -> Explained<'_> {
 /// Why nothing may be known of a call, and what to do.
 fn unknown(id: RequestId, diary: &Diary) -> String {
     let settings = diary.settings();
+    let chance = if settings.share < 1.0 {
+        format!(
+            " Or it went well and is not among the {}% of such calls that are kept: [explain] share = 1.0 keeps all from \
+             then on.",
+            settings.share * 100.0
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "this edge keeps nothing of {id}. Another edge may have had the call: ask each. Or it went well and is not among the \
-         {}% of such calls that are kept: its access line in the log has region, reason and epoch, and [explain] share = 1.0 \
-         keeps all from then on. Or it is older than the last {} of its kind: [explain] kept",
-        settings.share * 100.0,
+        "this edge keeps nothing of {id}. Another edge may have had the call: ask each.{chance} Or it is older than the last \
+         {} that are kept ([explain] kept), or from before this edge's start. Its access line in the log has region, \
+         reason and epoch",
         settings.kept
     )
 }

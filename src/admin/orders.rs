@@ -4,7 +4,6 @@
 //! `orders/guard.rs` may refuse a drain, and `force` overrules it. Every order is logged with who gave it.
 
 use std::fmt;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -18,7 +17,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Admin;
 use crate::orders::{self, Change, Standing};
-use crate::region::Health;
+use crate::region::{Health, Row};
 use crate::table::{RegionView, Snapshot};
 
 /// The admin token's SHA-256; the token itself is not kept.
@@ -186,17 +185,42 @@ fn unauthorised(admin: &Admin, headers: &HeaderMap) -> Option<Response> {
     Some(answer)
 }
 
-fn standings(snapshot: &Arc<Snapshot>) -> Vec<Standing> {
-    snapshot.regions.iter().map(standing).collect()
+fn standings(snapshot: &Snapshot) -> Vec<Standing> {
+    let all = 0..snapshot.regions.len();
+    all.map(|index| standing(snapshot, index)).collect()
 }
 
-fn standing(view: &RegionView) -> Standing {
+fn standing(snapshot: &Snapshot, index: usize) -> Standing {
+    let view = &snapshot.regions[index];
+    let functions = || snapshot.catalog.functions();
+    let others = || {
+        let all = snapshot.regions.iter().enumerate();
+        all.filter(|&(other, view)| other != index && serves(view))
+    };
+    let elsewhere = |row| others().any(|(_, view)| view.trust.is_none() || works(view, row));
+    let free = |row| view.facts.get(row).map_or(0, |(fact, _)| fact.free);
     Standing {
         name: view.name.clone(),
-        serves: view.health >= Health::Ramp && !view.draining,
+        serves: serves(view),
         running: view.heard.map_or(0, |heard| heard.running),
-        free: None,
+        free: view
+            .trust
+            .map(|_| functions().map(|(_, row)| u64::from(free(row))).sum()),
+        alone: functions()
+            .filter(|&(_, row)| works(view, row) && !elsewhere(row))
+            .count(),
     }
+}
+
+fn serves(view: &RegionView) -> bool {
+    view.health >= Health::Ramp && !view.draining
+}
+
+/// Whether a function has live workers in a region.
+fn works(view: &RegionView, row: Row) -> bool {
+    view.facts
+        .get(row)
+        .is_some_and(|(fact, _)| fact.workers > 0)
 }
 
 fn refused(status: StatusCode, detail: String) -> Response {

@@ -193,7 +193,7 @@ fn places(snapshot: &Snapshot, row: Row) -> Vec<Place> {
     regions
         .filter_map(|(region, view)| {
             let (fact, _) = view.facts.get(row)?;
-            fact.deployed().then(|| Place {
+            fact.deployed().then_some(Place {
                 region,
                 workers: fact.workers,
                 slots: fact.slots,

@@ -36,6 +36,17 @@ pub struct RegionTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+// === impl RegionTls ===
+
+impl RegionTls {
+    /// All files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let identity = self.identity.iter();
+        let identity = identity.flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        std::iter::once(self.ca.as_path()).chain(identity)
+    }
+}
+
 /// How much may be kept of request bodies for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplaySettings {

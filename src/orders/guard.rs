@@ -18,6 +18,8 @@ pub struct Standing {
     pub running: u64,
     /// Calls that it could take at once; none if it did not tell.
     pub free: Option<u64>,
+    /// Functions that have live workers there and in no other region that serves.
+    pub alone: usize,
 }
 
 /// Why a drain is refused.
@@ -33,6 +35,11 @@ pub enum Refusal {
         left: usize,
         /// Regions in all.
         of: usize,
+    },
+    /// Nobody else has workers for some functions.
+    Alone {
+        /// How many functions.
+        functions: usize,
     },
     /// The others have not enough room.
     NoRoom {
@@ -64,6 +71,10 @@ pub fn may_drain(regions: &[Standing], region: &RegionName) -> Result<(), Refusa
         let of = regions.len();
         return Err(Refusal::TooFew { left, of });
     }
+    if leaving.alone > 0 {
+        let functions = leaving.alone;
+        return Err(Refusal::Alone { functions });
+    }
     // A region that tells nothing of its room says neither yes nor no.
     let told: Option<Vec<u64>> = others().map(|r| r.free).collect();
     let Some(free) = told.map(|free| free.iter().fold(0_u64, |sum, f| sum.saturating_add(*f)))
@@ -93,6 +104,10 @@ impl fmt::Display for Refusal {
                     "only {left} of {of} regions would be left, and at least half must be"
                 )
             }
+            Self::Alone { functions } => write!(
+                f,
+                "{functions} function(s) have workers there and in no other region that serves"
+            ),
             Self::NoRoom { moving, free } => write!(
                 f,
                 "{moving} calls would move, and the other regions have room for {free} (a fifth more than moves is wanted)"
@@ -112,6 +127,7 @@ mod tests {
                 serves,
                 running,
                 free,
+                alone: 0,
             })
             .collect()
     }
@@ -150,5 +166,11 @@ mod tests {
         for (regions, verdict) in cases {
             assert_eq!(may_drain(&world(&regions), &a), verdict, "{regions:?}");
         }
+        let mut regions = world(&[("a", true, 0, None), ("b", true, 0, None)]);
+        regions[0].alone = 2;
+        assert_eq!(
+            may_drain(&regions, &a),
+            Err(Refusal::Alone { functions: 2 })
+        );
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("probe", old.probe == new.probe),
         ("upstream", old.upstream == new.upstream),
         ("replay", old.replay == new.replay),
+        ("limits", old.calls == new.calls),
+        ("explain", old.explain == new.explain),
         ("explain", old.explain == new.explain),
         ("stop", old.stop == new.stop),
         ("regions", places(old) == places(new)),

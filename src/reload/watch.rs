@@ -2,14 +2,14 @@
 //! change. Asked in turns rather than told by the kernel: a turn is a few system calls, and misses nothing.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a file looks like from outside; none if it is not there.
 type Look = Option<(i64, i64, u64, u64)>;
 
 /// Files that are followed.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub struct Watched {
     files: Vec<PathBuf>,
     known: Vec<Look>,
     last: Vec<Look>,
@@ -18,15 +18,19 @@ pub(super) struct Watched {
 // === impl Watched ===
 
 impl Watched {
-    /// Follows files from how they look now.
-    pub(super) async fn new(files: Vec<&Path>) -> Self {
-        let files: Vec<PathBuf> = files.into_iter().map(Path::to_owned).collect();
+    /// Follows files from how they look now: to be called before they are read.
+    pub(super) async fn new(files: Vec<PathBuf>) -> Self {
         let known = look(&files).await;
         Self {
             files,
             last: known.clone(),
             known,
         }
+    }
+
+    /// The files that are followed.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Whether they look different, and looked the same the last time: whoever writes them is done.
@@ -60,7 +64,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let file = dir.path().join("edge.toml");
         std::fs::write(&file, "a").expect("written");
-        let mut watched = Watched::new(vec![&file]).await;
+        let mut watched = Watched::new(vec![file.clone()]).await;
         assert!(!watched.changed().await);
         std::fs::write(&file, "ab").expect("written");
         assert!(!watched.changed().await, "it may be half of it");

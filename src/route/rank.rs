@@ -128,15 +128,16 @@ pub(super) fn retry_after(wait_ms: f64) -> Duration {
     Duration::from_secs_f64((wait_ms / 1000.0).ceil().clamp(1.0, 60.0))
 }
 
-/// Slots that are free by now: as reported, the less so the older the report, minus what this edge has there more than
-/// it had then.
+/// Slots that are free by now. As reported, minus what this edge has there more than it had then; the older the report,
+/// the more as where nothing is known: the usual share, one at least, unless this edge's own calls fill them.
 fn free(trust: f64, known: &Known) -> f64 {
     let Known::Fact(fact, in_flight) = known else {
         return 0.0;
     };
-    let usual = PRIOR_FREE * f64::from(fact.slots);
-    let reported = trust.mul_add(f64::from(fact.free) - usual, usual);
-    reported - (f64::from(*in_flight) - f64::from(fact.base))
+    let (slots, own) = (f64::from(fact.slots), f64::from(*in_flight));
+    let reported = f64::from(fact.free) - (own - f64::from(fact.base));
+    let unknown = (PRIOR_FREE * slots).max(1.0).min(slots - own);
+    trust.mul_add(reported - unknown, unknown)
 }
 
 // === impl Parts ===

@@ -36,6 +36,16 @@ pub(crate) struct Plain {
     answers: Vec<(u64, usize)>,
 }
 
+/// What a choice is about.
+pub(crate) struct Question<'a> {
+    /// Regions that have the function, nearest first.
+    pub(crate) near: &'a [u8],
+    pub(crate) rtt: &'a [f64],
+    pub(crate) function: usize,
+    pub(crate) tried: &'a Tried,
+    pub(crate) now: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     up: bool,
@@ -146,14 +156,17 @@ impl Plain {
     pub(crate) fn choose(
         &mut self,
         chooser: Chooser,
-        near: &[u8],
-        rtt: &[f64],
-        function: usize,
+        question: &Question<'_>,
         loads: &[Vec<f32>],
-        tried: &Tried,
         random: &mut Random,
-        now: u64,
     ) -> Option<usize> {
+        let Question {
+            near,
+            function,
+            tried,
+            now,
+            ..
+        } = *question;
         let open = |region: &usize| !tried.contains(RegionIndex(*region));
         let all = || near.iter().map(|r| usize::from(*r)).filter(open);
         let up = |region: &usize| self.regions[*region].up;
@@ -189,19 +202,19 @@ impl Plain {
                 };
                 best(&mut all().filter(up)).or_else(|| best(&mut all()))
             }
-            Chooser::Envoy => self.envoy(near, rtt, tried, random, now),
+            Chooser::Envoy => self.envoy(question, random),
             Chooser::Ours | Chooser::Oracle => None,
         }
     }
 
-    fn envoy(
-        &self,
-        near: &[u8],
-        rtt: &[f64],
-        tried: &Tried,
-        random: &mut Random,
-        now: u64,
-    ) -> Option<usize> {
+    fn envoy(&self, question: &Question<'_>, random: &mut Random) -> Option<usize> {
+        let Question {
+            near,
+            rtt,
+            tried,
+            now,
+            ..
+        } = *question;
         let well = |region: &usize| {
             let seen = &self.regions[*region];
             seen.up && seen.ejected_until <= now
@@ -264,15 +277,14 @@ fn two(all: &[usize], random: &mut Random, cost: impl Fn(usize) -> f64) -> Optio
 }
 
 /// The region that gives the first byte first.
-pub(crate) fn oracle(
-    near: &[u8],
-    rtt: &[f64],
-    function: usize,
-    regions: &[Region],
-    tried: &Tried,
-    cold: u64,
-    now: u64,
-) -> Option<usize> {
+pub(crate) fn oracle(question: &Question<'_>, regions: &[Region], cold: u64) -> Option<usize> {
+    let Question {
+        near,
+        rtt,
+        function,
+        tried,
+        now,
+    } = *question;
     let open = near.iter().map(|r| usize::from(*r));
     let open = open.filter(|region| !tried.contains(RegionIndex(*region)));
     let timed = open.filter_map(|region| {

@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
         if !self.bus_works {
             return;
         }
-        if self.chooser == Chooser::LeastLoaded && step % 4 == 0 {
+        if self.chooser == Chooser::LeastLoaded && step.is_multiple_of(4) {
             for function in 0..self.world.functions.len() {
                 let standing = self.regions[region].standing(function, self.now);
                 self.loads[region][function] =
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         if self.edges.is_empty() {
             return;
         }
-        let (full, beat) = (step % 20 == 0 || step < 2, step % 4 == 0);
+        let (full, beat) = (step.is_multiple_of(20) || step < 2, step.is_multiple_of(4));
         let report = self.regions[region].report(self.world, full, beat, self.now);
         let Some(report) = report.map(Rc::new) else {
             return;
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         self.budgets[edge].0.refill(Duration::from_micros(STEP));
         let step = self.now / STEP;
         let every = if self.chooser == Chooser::Dns { 40 } else { 4 };
-        if step % every == 0 {
+        if step.is_multiple_of(every) {
             for (region, state) in self.regions.iter().enumerate() {
                 self.plain[edge].checked(region, state.life == Life::Up && !state.draining);
             }

@@ -120,8 +120,8 @@ impl Fault<'_> {
                     .parse()?;
                 self.records(&[front]).await
             }
-            // It ends here if it does not know SIGHUP, and must be there for the drill after this one.
-            Drill::CertRotate | Drill::EdgeUpgrade => local::start(dir, "edge").await,
+            Drill::CertRotate => Ok(()),
+            Drill::EdgeUpgrade => local::start(dir, "edge").await,
             _ => local::start(dir, self.region.as_str()).await,
         }
     }
@@ -176,7 +176,7 @@ impl Fault<'_> {
 
     /// Asks the edge's admin port, as an operator would.
     async fn operate(&self, what: &str) -> anyhow::Result<()> {
-        let path = format!("/regions/{}/{what}", self.region);
+        let path = format!("/regions/{}/{what}?by=drill", self.region);
         let (status, answer) = self.target.admin("POST", &path).await?;
         match status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {

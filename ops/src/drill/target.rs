@@ -105,14 +105,15 @@ impl Target {
         })
     }
 
-    /// A page of the edge's admin port.
+    /// A page of the edge's admin port, or an order to it.
     pub(super) async fn admin(
         &self,
         method: &str,
         path: &str,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let url = format!("{}{path}", self.text("/edge/admin").trim_end_matches('/'));
-        let (status, body) = ask::send_within(ADMIN, method, &url, None, None).await?;
+        let token = Some(self.text("/edge/admin_token")).filter(|token| !token.is_empty());
+        let (status, body) = ask::send_within(ADMIN, method, &url, token, None).await?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Facts {
     pub(super) api_key: String,
     /// A valid key that may call nothing.
     pub(super) api_key_none: String,
-    /// What orders to the edge need; new at each start.
+    /// What orders to the edge need.
     pub(super) admin_token: String,
 }
 

@@ -31,6 +31,8 @@ struct Written {
     version: String,
     api_key: String,
     api_key_none: String,
+    #[serde(default = "secret")]
+    admin_token: String,
 }
 
 /// A state folder.
@@ -198,7 +200,7 @@ impl Folder {
                 version: written.version.parse()?,
                 api_key: written.api_key,
                 api_key_none: written.api_key_none,
-                admin_token: secret(),
+                admin_token: written.admin_token,
             });
         }
         let new = Facts {
@@ -213,6 +215,7 @@ impl Folder {
             version: new.version.to_string(),
             api_key: new.api_key.clone(),
             api_key_none: new.api_key_none.clone(),
+            admin_token: new.admin_token.clone(),
         };
         self.write_secret(FACTS, &serde_json::to_string_pretty(&written)?)?;
         Ok(new)

@@ -8,7 +8,7 @@ mod settings;
 
 use std::path::Path;
 
-use frontdoor_protocol::config::{ConfigError, parse};
+use frontdoor_protocol::config::{ConfigError, parse, parse_with};
 
 pub use settings::{
     Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Tls,
@@ -21,7 +21,8 @@ pub use settings::{
 /// If the file cannot be read, is malformed, has unknown keys or breaks a rule.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let (file, text) = read(path)?;
-    let mut settings: Settings = parse::<file::File, Settings>(&file, &text)?;
+    let mut settings: Settings =
+        parse_with::<file::File, Settings>(&file, &text, |name| std::env::var(name).ok())?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     if let NatsAuth::CredentialsFile(credentials) = &mut settings.nats.auth {
         *credentials = folder.join(&*credentials);

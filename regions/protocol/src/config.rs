@@ -62,7 +62,7 @@ impl RuleError {
     }
 }
 
-/// Parses and checks a configuration: text to `F` as written, `F` to `S` as meant.
+/// Parses and checks a configuration that names no variables of the environment: text to `F` as written, `F` to `S` as meant.
 ///
 /// # Errors
 /// If the text is malformed, has unknown keys, or breaks a rule of `S`.
@@ -71,10 +71,10 @@ where
     F: DeserializeOwned,
     S: TryFrom<F, Error = RuleError>,
 {
-    parse_with(file, text, |name| std::env::var(name).ok())
+    parse_with(file, text, |_| None)
 }
 
-/// Like [`parse`], with another environment than the process's.
+/// Like [`parse`], with the environment that `${NAME}` speaks of.
 ///
 /// # Errors
 /// As [`parse`], and if a variable that the text names is not there.

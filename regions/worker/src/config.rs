@@ -7,7 +7,7 @@ mod settings;
 
 use std::path::Path;
 
-use frontdoor_protocol::config::{ConfigError, parse};
+use frontdoor_protocol::config::{ConfigError, parse_with};
 
 pub use settings::{Auth, Container, Nats, Protocol, Settings};
 
@@ -21,7 +21,8 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         file: file.clone(),
         source,
     })?;
-    let mut settings: Settings = parse::<file::File, _>(&file, &text)?;
+    let mut settings: Settings =
+        parse_with::<file::File, _>(&file, &text, |name| std::env::var(name).ok())?;
     if let (Auth::CredentialsFile(credentials), Some(folder)) =
         (&mut settings.nats.auth, path.parent())
     {

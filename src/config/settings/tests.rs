@@ -45,7 +45,7 @@ fn addresses_need_no_dns() {
         ("http://_frontdoor._tcp.x", false),
     ] {
         assert_eq!(
-            endpoint(text).expect(text).0.literal().is_some(),
+            regions::endpoint(text).expect(text).0.literal().is_some(),
             literal,
             "{text}"
         );

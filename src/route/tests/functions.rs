@@ -147,6 +147,12 @@ fn what_would_wait_longer_than_the_way_goes_on() {
         0,
         "old news of load fades"
     );
+    let small = [(1, Some(Some((1, 0, 0)))), (41, free)];
+    assert_eq!(
+        goes(&seen(&small, Duration::from_secs(60)), &ask()).0,
+        0,
+        "however few slots there are"
+    );
 }
 
 #[test]

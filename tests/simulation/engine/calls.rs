@@ -7,7 +7,7 @@ use frontdoor::route::{Circumstances, Failure, Next, Policy, Tried, after};
 use frontdoor::table::ServedOutcome;
 
 use super::{Event, PING, Run};
-use crate::baseline::{Chooser, oracle};
+use crate::baseline::{Chooser, Question, oracle};
 use crate::region::Life;
 use crate::world::Arrival;
 
@@ -116,23 +116,17 @@ impl Run<'_> {
 
     fn choose(&mut self, call: &Call) -> Option<usize> {
         let (edge, function) = (call.came.edge, call.came.function);
-        let (near, rtt) = (&self.world.near[edge][function], &self.world.rtt[edge]);
+        let question = Question {
+            near: &self.world.near[edge][function],
+            rtt: &self.world.rtt[edge],
+            function,
+            tried: &call.tried,
+            now: self.now,
+        };
         match self.chooser {
             Chooser::Ours => self.ours(call),
-            Chooser::Oracle => {
-                let regions = &self.regions;
-                oracle(near, rtt, function, regions, &call.tried, COLD, self.now)
-            }
-            other => self.plain[edge].choose(
-                other,
-                near,
-                rtt,
-                function,
-                &self.loads,
-                &call.tried,
-                &mut self.random,
-                self.now,
-            ),
+            Chooser::Oracle => oracle(&question, &self.regions, COLD),
+            other => self.plain[edge].choose(other, &question, &self.loads, &mut self.random),
         }
     }
 

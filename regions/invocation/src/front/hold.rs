@@ -178,10 +178,13 @@ async fn keep(front: &Front, mut taken: Taken, mut questions: mpsc::Receiver<Que
     loop {
         tokio::select! {
             biased;
-            question = questions.recv() => match question.map(|question| question.send(taken)) {
-                Some(Err(back)) => taken = back,
-                Some(Ok(())) | None => return,
-            },
+            question = questions.recv() => {
+                let Some(question) = question else { return };
+                match question.send(taken) {
+                    Ok(()) => return,
+                    Err(back) => taken = back,
+                }
+            }
             () = &mut over => return,
             () = &mut cutting => return,
             () = take_in(&mut taken, &front.held.shelf), if room => room = false,
