@@ -51,7 +51,7 @@ async fn run(quick: bool) {
         "| way | client | req/s | p50 ms | p99 ms | added p50 | added p99 | CPU µs: service / nats / worker |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (way, standby) in [("standing stream", 32), ("queue", 0)] {
+    for (way, standby) in [("standing stream", 64), ("queue", 0)] {
         let region = Region::start(standby).await;
         for (protocol, concurrency) in [
             (Protocol::Http1, 1),

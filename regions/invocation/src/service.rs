@@ -94,9 +94,10 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let stop = settings.stop;
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
     let connections = TaskTracker::new();
+    let workers = Workers::new();
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
-        standby: Standby::new(),
+        standby: Standby::new(Arc::clone(&workers)),
         held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
@@ -107,7 +108,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         auth: Arc::new(auth),
         dispatch,
         phases: Arc::new(Phases::new()),
-        workers: Workers::new(),
+        workers,
         canaries: Canaries::default(),
         metrics,
     });

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::Message;
 use frontdoor_protocol::names::VersionId;
-use frontdoor_protocol::presence::WorkerPresence;
+use frontdoor_protocol::presence::{self, EXPIRES, WorkerPresence};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::dispatch::Dispatch;
 use crate::metrics::Presence;
@@ -44,6 +45,8 @@ pub(crate) struct Standing {
 /// The workers of all versions.
 pub(crate) struct Workers {
     known: RwLock<HashMap<VersionId, Standing>>,
+    /// When each worker that takes calls was heard last.
+    ready: RwLock<HashMap<Uuid, Instant>>,
     changes: watch::Sender<u64>,
 }
 
@@ -54,6 +57,7 @@ impl Workers {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             known: RwLock::default(),
+            ready: RwLock::default(),
             changes: watch::Sender::new(0),
         })
     }
@@ -63,6 +67,12 @@ impl Workers {
     pub(crate) fn seen(&self, version: VersionId) -> Option<Standing> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&version).copied()
+    }
+
+    /// Whether a worker said lately that it takes calls. One that is frozen says nothing.
+    pub(crate) fn is_ready(&self, worker: Uuid) -> bool {
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        ready.get(&worker).is_some_and(|at| at.elapsed() < EXPIRES)
     }
 
     /// All versions together, for a gauge.
@@ -114,7 +124,12 @@ impl Workers {
                     None => return,
                 },
                 _ = tick.tick() => {
-                    for version in crowd.expire(Instant::now()) {
+                    let touched = crowd.expire(Instant::now());
+                    if !touched.is_empty() {
+                        let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+                        ready.retain(|_, at| at.elapsed() < EXPIRES);
+                    }
+                    for version in touched {
                         self.publish(version, crowd);
                     }
                 }
@@ -134,12 +149,22 @@ impl Workers {
             Some(said) => match crowd.hear(&said, Instant::now()) {
                 Heard::Full => Presence::Crowded,
                 Heard::Taken => {
+                    self.note(&said);
                     self.publish(said.version, crowd);
                     Presence::Heard
                 }
             },
         };
         dispatch.metrics.presence(outcome);
+    }
+
+    /// Keeps whether one worker takes calls. Bounded by the crowd, which has taken it in.
+    fn note(&self, said: &WorkerPresence) {
+        let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+        match said.standing {
+            presence::Standing::Ready => _ = ready.insert(said.worker, Instant::now()),
+            _ => _ = ready.remove(&said.worker),
+        }
     }
 
     /// Tells the readers, if anything is new to them.
@@ -154,5 +179,22 @@ impl Workers {
         if before != now {
             self.changes.send_modify(|count| *count += 1);
         }
+    }
+}
+
+#[cfg(test)]
+impl Workers {
+    /// Workers of which one was just heard.
+    pub(crate) fn hearing(worker: Uuid) -> Arc<Self> {
+        let workers = Self::new();
+        workers.note(&WorkerPresence {
+            worker,
+            version: VersionId::from_uuid(worker),
+            standing: presence::Standing::Ready,
+            slots: 1,
+            free: 1,
+            service: Duration::ZERO,
+        });
+        workers
     }
 }

@@ -68,6 +68,13 @@ impl Load {
         }
     }
 
+    /// Says whether calls may come otherwise than by the queue; if not, the puller asks for all that is free.
+    pub(crate) fn set_stood(&self, stood: bool) {
+        if self.slots().set_stood(stood) {
+            self.freed.notify_one();
+        }
+    }
+
     /// Ends when a slot was given back that the queue waits for.
     pub(crate) async fn freed(&self) {
         self.freed.notified().await;

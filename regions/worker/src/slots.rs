@@ -22,6 +22,8 @@ pub(crate) struct Slots {
     running: usize,
     /// Requests that stay out while the queue is empty; `None` if calls come by the queue alone.
     reserve: Option<usize>,
+    /// Whether there is a service whose calls come otherwise; without one the reserve does not hold.
+    stood: bool,
     /// Whether calls are taken at all.
     taking: bool,
     /// Messages that wait here for a slot.
@@ -62,12 +64,22 @@ impl Slots {
             total,
             running: 0,
             reserve,
+            stood: false,
             taking: false,
             parked: 0,
             pending: 0,
             heard: None,
             rounds: VecDeque::new(),
         }
+    }
+
+    /// Says whether calls may come otherwise than by the queue; `true` if that is new.
+    pub(crate) fn set_stood(&mut self, stood: bool) -> bool {
+        std::mem::replace(&mut self.stood, stood) != stood
+    }
+
+    fn reserve(&self) -> Option<usize> {
+        self.reserve.filter(|_| self.stood)
     }
 
     /// Calls in hand.
@@ -112,12 +124,12 @@ impl Slots {
     /// Whether the queue has use for a slot that became free.
     pub(crate) fn is_wanted(&self) -> bool {
         self.taking
-            && (self.parked > 0 || self.pending > 0 || self.asked() < self.reserve.unwrap_or(0))
+            && (self.parked > 0 || self.pending > 0 || self.asked() < self.reserve().unwrap_or(0))
     }
 
     /// A message waits here for a slot; so many may, as requests are out beyond what is free.
     pub(crate) fn park(&mut self) -> bool {
-        let room = self.parked < self.reserve.unwrap_or(0);
+        let room = self.parked < self.reserve().unwrap_or(0);
         self.parked += usize::from(room);
         room
     }
@@ -167,7 +179,7 @@ impl Slots {
     pub(crate) fn ask(&mut self, most: usize, now: Instant, dead: Instant) -> Option<usize> {
         let asked = self.asked();
         let mut free = self.total.saturating_sub(self.running + asked);
-        if let (Some(reserve), false) = (self.reserve, self.is_queued(now)) {
+        if let (Some(reserve), false) = (self.reserve(), self.is_queued(now)) {
             free = free.min(reserve.saturating_sub(asked));
         }
         let free = free.min(most);

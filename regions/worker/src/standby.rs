@@ -117,6 +117,7 @@ impl Standby {
         let known = known.filter(|place| place.service.answer_token == ticket);
         if !taking {
             let gone = services.remove(&authority);
+            self.handler.load.set_stood(!services.is_empty());
             drop(services);
             gone.iter().for_each(|place| place.close());
             return;
@@ -135,6 +136,7 @@ impl Standby {
                 place
             }
         };
+        self.handler.load.set_stood(true);
         drop(services);
         self.adjust_at(&place);
     }
@@ -142,13 +144,15 @@ impl Standby {
     /// Forgets services that say nothing any more.
     fn expire(&self) {
         let now = Instant::now();
-        lock(&self.services).retain(|_, place| {
+        let mut services = lock(&self.services);
+        services.retain(|_, place| {
             let alive = now.saturating_duration_since(*lock(&place.heard)) < EXPIRES;
             if !alive {
                 place.close();
             }
             alive
         });
+        self.handler.load.set_stood(!services.is_empty());
     }
 
     fn adjust_at(self: &Arc<Self>, place: &Arc<Place>) {

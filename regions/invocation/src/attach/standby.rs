@@ -9,11 +9,12 @@
 mod pool;
 mod speak;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frontdoor_protocol::attach::{CLAIM, CLAIM_GRANTED, STANDBY, WORKER, handover};
@@ -33,6 +34,7 @@ use super::upload::Granted;
 use crate::metrics::{Attach, Metrics};
 use crate::pending::Event;
 use crate::respond::AttachRefusal;
+use crate::workers::Workers;
 
 use pool::Pool;
 
@@ -42,13 +44,39 @@ pub(crate) use speak::speak;
 const VERSIONS: usize = 20_000;
 /// A call given back by so many workers in a row takes the queue's way.
 const TRIES: usize = 3;
+/// A call that finds no stream waits so long for the next, where there was one lately: with short calls a slot is free
+/// again long before the queue's way is gone.
+const NEXT: Duration = Duration::from_millis(10);
+/// What was *lately*.
+const LATELY: Duration = Duration::from_secs(1);
+/// Calls of one version that wait so.
+const WAITING: usize = 1024;
 
 /// All standing streams.
 pub(crate) struct Standby {
     ticket: Uuid,
     numbers: AtomicU64,
+    workers: Arc<Workers>,
     /// `None` once this instance takes no calls any more.
-    pools: Mutex<Option<HashMap<VersionId, Pool<Stream>>>>,
+    ranks: Mutex<Option<HashMap<VersionId, Rank>>>,
+}
+
+/// The standing streams of one version.
+#[derive(Default)]
+struct Rank {
+    pool: Pool<Stream>,
+    /// Calls that wait for the next, while the pool is empty.
+    waiting: VecDeque<oneshot::Sender<Stream>>,
+    /// When a stream came last.
+    last: Option<Instant>,
+}
+
+/// What a call finds.
+enum Found {
+    Stream(Stream),
+    /// Perhaps soon.
+    Next(oneshot::Receiver<Stream>),
+    None,
 }
 
 /// One standing stream, as the call that takes it gets it.
@@ -94,30 +122,31 @@ pub(crate) enum Way {
 
 impl Standby {
     /// Nobody stands yet.
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(workers: Arc<Workers>) -> Arc<Self> {
         Arc::new(Self {
             ticket: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
             numbers: AtomicU64::new(0),
-            pools: Mutex::new(Some(HashMap::new())),
+            workers,
+            ranks: Mutex::new(Some(HashMap::new())),
         })
     }
 
     /// Ends all standing streams and takes no more.
     pub(crate) fn close(&self) {
-        lock(&self.pools).take();
+        lock(&self.ranks).take();
     }
 
     /// Streams that stand.
     pub(crate) fn count(&self) -> usize {
-        let pools = lock(&self.pools);
-        let pools = pools.iter().flat_map(HashMap::values);
-        pools.map(Pool::len).sum()
+        let ranks = lock(&self.ranks);
+        let ranks = ranks.iter().flat_map(HashMap::values);
+        ranks.map(|rank| rank.pool.len()).sum()
     }
 
     /// Tries to bring a call to a worker at once. `frame` is the call, encoded for a standing stream.
     pub(crate) async fn hand(&self, call: &Call, frame: &Bytes, metrics: &Metrics) -> Way {
         for _ in 0..TRIES {
-            let Some(stream) = self.take(call.version().id) else {
+            let Some(stream) = self.take(call.version().id).await else {
                 return Way::Queue;
             };
             // It ended in this instant; the next one may do.
@@ -154,42 +183,88 @@ impl Standby {
         Way::Queue
     }
 
-    fn take(&self, version: VersionId) -> Option<Stream> {
-        let mut pools = lock(&self.pools);
-        pools.as_mut()?.get_mut(&version)?.take(rand::random())
+    /// A stream that stands, or the next that comes very soon.
+    async fn take(&self, version: VersionId) -> Option<Stream> {
+        let mut next = match self.find(version) {
+            Found::Stream(stream) => return Some(stream),
+            Found::Next(next) => next,
+            Found::None => return None,
+        };
+        match tokio::time::timeout(NEXT, &mut next).await {
+            Ok(stream) => stream.ok(),
+            Err(_) => {
+                // It may have come in this instant.
+                next.close();
+                next.try_recv().ok()
+            }
+        }
+    }
+
+    fn find(&self, version: VersionId) -> Found {
+        let mut ranks = lock(&self.ranks);
+        let Some(rank) = ranks.as_mut().and_then(|ranks| ranks.get_mut(&version)) else {
+            return Found::None;
+        };
+        let may = |worker| self.workers.is_ready(worker);
+        if let Some(stream) = rank.pool.take(rand::random(), may) {
+            return Found::Stream(stream);
+        }
+        let lately = rank.last.is_some_and(|last| last.elapsed() < LATELY);
+        if !lately || rank.waiting.len() >= WAITING {
+            return Found::None;
+        }
+        let (waiting, next) = oneshot::channel();
+        // Whoever gave up is forgotten when the next stream comes, or here.
+        while rank.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            rank.waiting.pop_front();
+        }
+        rank.waiting.push_back(waiting);
+        Found::Next(next)
     }
 
     fn put(
         &self,
         version: VersionId,
         worker: Uuid,
-        stream: Stream,
+        mut stream: Stream,
     ) -> Result<Standing<'_>, AttachRefusal> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let mut pools = lock(&self.pools);
-        let pools = pools.as_mut().ok_or(AttachRefusal::Over)?;
-        if pools.len() >= VERSIONS && !pools.contains_key(&version) {
-            return Err(AttachRefusal::Over);
-        }
-        let pool = pools.entry(version).or_default();
-        pool.put(worker, number, stream)
-            .map_err(|_| AttachRefusal::Over)?;
-        Ok(Standing {
+        // Not made before the lock is free: it takes the lock when it is dropped.
+        let standing = || Standing {
             standby: self,
             version,
             worker,
             number,
-        })
+        };
+        let mut ranks = lock(&self.ranks);
+        let ranks = ranks.as_mut().ok_or(AttachRefusal::Over)?;
+        if ranks.len() >= VERSIONS && !ranks.contains_key(&version) {
+            return Err(AttachRefusal::Over);
+        }
+        let rank = ranks.entry(version).or_default();
+        rank.last = Some(Instant::now());
+        if self.workers.is_ready(worker) {
+            while let Some(waiting) = rank.waiting.pop_front() {
+                match waiting.send(stream) {
+                    Ok(()) => return Ok(standing()),
+                    Err(unused) => stream = unused,
+                }
+            }
+        }
+        match rank.pool.put(worker, number, stream) {
+            Ok(()) => Ok(standing()),
+            Err(_) => Err(AttachRefusal::Over),
+        }
     }
 }
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        let mut pools = lock(&self.standby.pools);
-        if let Some(pool) = pools.as_mut().and_then(|p| p.get_mut(&self.version)) {
+        let mut ranks = lock(&self.standby.ranks);
+        if let Some(rank) = ranks.as_mut().and_then(|r| r.get_mut(&self.version)) {
             // Dropped after the lock is free: it holds a stream.
-            let ended = pool.remove(self.worker, self.number);
-            drop(pools);
+            let ended = rank.pool.remove(self.worker, self.number);
+            drop(ranks);
             drop(ended);
         }
     }
@@ -270,3 +345,6 @@ impl Share {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

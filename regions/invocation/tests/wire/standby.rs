@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use frontdoor_protocol::attach::handover::{self, Handover};
 use frontdoor_protocol::attach::{CLAIM, PATH, STANDBY, WORKER};
 use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
-use frontdoor_protocol::presence::ServicePresence;
+use frontdoor_protocol::presence::{self, ServicePresence, WorkerPresence};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -14,6 +14,7 @@ use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost::Message as _;
+use tokio::task::JoinSet;
 
 use crate::client::{BoxBody, Connection, ask, call, empty, full};
 use crate::worker::{Feed, Puller, head};
@@ -24,6 +25,8 @@ struct Stand {
     feed: Feed,
     connection: Connection,
     request: Option<Request<BoxBody>>,
+    /// Says that it takes calls, until this is dropped.
+    speaks: JoinSet<()>,
 }
 
 /// A call that came by it.
@@ -47,6 +50,35 @@ async fn ticket(world: &World) -> String {
 
 impl Stand {
     async fn new(world: &World, ticket: &str, worker: u128) -> Self {
+        let mut stand = Self::silent(world, ticket, worker).await;
+        let client = world.nats_client().await;
+        stand.speaks.spawn(async move {
+            let version = VERSION.parse().unwrap();
+            let own = subject::worker_presence(&REGION.parse().unwrap(), version);
+            let said = WorkerPresence {
+                worker: uuid::Uuid::from_u128(worker),
+                version,
+                standing: presence::Standing::Ready,
+                slots: 1,
+                free: 1,
+                service: Duration::ZERO,
+            };
+            loop {
+                let said = said.encode().into();
+                client.publish(own.clone(), said).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        let deaf = "frontdoor_invocation_workers 0";
+        until("it is heard", || async {
+            (!world.metric(deaf).await).then_some(())
+        })
+        .await;
+        stand
+    }
+
+    /// One that says nothing of itself.
+    async fn silent(world: &World, ticket: &str, worker: u128) -> Self {
         let (feed, body) = Feed::new();
         let request = Request::post(format!("http://{}{PATH}", world.front))
             .header(AUTHORIZATION, format!("Bearer {ticket}"))
@@ -61,6 +93,7 @@ impl Stand {
                 .await
                 .unwrap(),
             request: Some(request),
+            speaks: JoinSet::new(),
         }
     }
 
@@ -207,6 +240,28 @@ async fn what_a_worker_gives_back_takes_the_queues_way() {
             .metric("frontdoor_invocation_attaches_total{outcome=\"returned\"} 1")
             .await
     );
+}
+
+#[tokio::test]
+async fn a_worker_that_says_nothing_gets_nothing() {
+    let world = World::start().await;
+    let ticket = ticket(&world).await;
+    let puller = Puller::new(&world).await;
+    let mut frozen = Stand::silent(&world, &ticket, 1).await;
+    let queue = async {
+        let mut claimed = puller.next().await.claim().await.expect("to be had");
+        claimed.head(200, &[]).await;
+        claimed.finish().await.expect("the caller has everything");
+    };
+    let caller = async {
+        standing(&world, 1).await;
+        ask(&world, Version::HTTP_2, post(empty())).await
+    };
+    let called = async { tokio::join!(caller, queue).0 };
+    tokio::select! {
+        _ = frozen.answer() => panic!("it got a call"),
+        reply = called => assert_eq!(reply.status, 200),
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use super::file;
 const GRACE: Duration = Duration::from_secs(3600);
 /// Where most containers answer for their health.
 const HEALTH_PATH: &str = "/health";
-/// Standing streams at each invocation service: none until they have stood the drills.
-const STANDBY: usize = 0;
+/// Standing streams at each invocation service; a burst of more than that waits a round trip for the next ones.
+const STANDBY: usize = 64;
 /// An invocation service takes no more from one worker.
 const MOST_STANDBY: usize = 1024;
 /// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.

@@ -180,6 +180,7 @@ fn of_an_empty_queue_few_are_asked_for_and_of_a_full_one_all() {
     let now = Instant::now();
     let dead = now + Duration::from_secs(5);
     let mut slots = Slots::new(8, Some(2));
+    assert!(slots.set_stood(true));
     slots.begin(0, now);
     assert_eq!(slots.offer(now), 0, "nothing is taken yet");
     assert!(slots.set_taking(true) && !slots.set_taking(true));
@@ -201,6 +202,7 @@ fn of_an_empty_queue_few_are_asked_for_and_of_a_full_one_all() {
 fn what_comes_second_for_a_slot_waits_for_the_next() {
     let now = Instant::now();
     let mut slots = Slots::new(1, Some(1));
+    assert!(slots.set_stood(true));
     slots.begin(0, now);
     slots.set_taking(true);
     assert_eq!(slots.ask(100, now, now + Duration::from_secs(5)), Some(1));
@@ -220,4 +222,16 @@ fn what_comes_second_for_a_slot_waits_for_the_next() {
     assert_eq!(slots.offer(now), 1);
     slots.set_taking(false);
     assert!(!slots.take() && slots.offer(now) == 0);
+}
+
+#[test]
+fn without_a_service_to_stand_at_every_free_slot_asks() {
+    let now = Instant::now();
+    let mut slots = Slots::new(8, Some(2));
+    slots.set_taking(true);
+    slots.begin(1, now);
+    assert_eq!(slots.ask(100, now, now + Duration::from_secs(5)), Some(8));
+    slots.forget_asked();
+    assert!(slots.set_stood(true) && !slots.set_stood(true));
+    assert_eq!(slots.ask(100, now, now + Duration::from_secs(5)), Some(2));
 }

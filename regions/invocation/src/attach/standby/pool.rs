@@ -40,17 +40,21 @@ impl<T> Pool<T> {
         Ok(())
     }
 
-    /// Takes a stream out for a call.
-    pub(super) fn take(&mut self, seed: u64) -> Option<T> {
+    /// Takes a stream out for a call, of a worker that `may` have it.
+    pub(super) fn take(&mut self, seed: u64, may: impl Fn(Uuid) -> bool) -> Option<T> {
         let count = u64::try_from(self.workers.len()).ok().filter(|n| *n > 0)?;
         let drawn = |seed: u64| usize::try_from(seed % count).unwrap_or_default();
         let (one, other) = (drawn(seed >> 32), drawn(seed & 0xffff_ffff));
         let streams = |index: usize| self.workers.get(index).map_or(0, |(_, s)| s.len());
-        let index = if streams(other) > streams(one) {
+        let better = if streams(other) > streams(one) {
             other
         } else {
             one
         };
+        let all = 0..self.workers.len();
+        let index = std::iter::once(better)
+            .chain(all)
+            .find(|index| self.workers.get(*index).is_some_and(|(id, _)| may(*id)))?;
         let (_, streams) = self.workers.get_mut(index)?;
         let taken = streams.pop();
         if streams.is_empty() {
@@ -93,13 +97,26 @@ mod tests {
         }
         pool.put(worker(2), 8, "two").expect("room");
         // Both are drawn, in either order.
-        assert_eq!(pool.take(1 << 32), Some("one"));
-        assert_eq!(pool.take(1), Some("one"));
+        assert_eq!(pool.take(1 << 32, |_| true), Some("one"));
+        assert_eq!(pool.take(1, |_| true), Some("one"));
         assert_eq!(pool.len(), 7);
         // Only the second is drawn.
-        assert_eq!(pool.take(1 << 32 | 1), Some("two"));
-        let rest = std::iter::from_fn(|| pool.take(u64::MAX)).count();
-        assert_eq!((rest, pool.len(), pool.take(0)), (6, 0, None));
+        assert_eq!(pool.take(1 << 32 | 1, |_| true), Some("two"));
+        let rest = std::iter::from_fn(|| pool.take(u64::MAX, |_| true)).count();
+        assert_eq!((rest, pool.len(), pool.take(0, |_| true)), (6, 0, None));
+    }
+
+    #[test]
+    fn who_may_not_have_a_call_gets_none() {
+        let mut pool = Pool::default();
+        pool.put(worker(1), 1, "one").expect("room");
+        pool.put(worker(2), 2, "two").expect("room");
+        for seed in [0, 1, 1 << 32, 1 << 32 | 1] {
+            let taken = pool.take(seed, |id| id == worker(2));
+            assert_eq!(taken, Some("two"), "{seed}");
+            assert_eq!(pool.take(seed, |id| id == worker(2)), None);
+            pool.put(worker(2), 2, "two").expect("room");
+        }
     }
 
     #[test]
@@ -110,7 +127,7 @@ mod tests {
         assert_eq!(pool.remove(worker(1), 1), Some('a'));
         assert_eq!(pool.remove(worker(1), 1), None);
         assert_eq!(pool.remove(worker(2), 2), None);
-        assert_eq!(pool.take(0), Some('b'));
+        assert_eq!(pool.take(0, |_| true), Some('b'));
         assert_eq!(pool.len(), 0);
     }
 
