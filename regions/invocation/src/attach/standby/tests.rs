@@ -1,3 +1,5 @@
+//! Which call gets which stream, and which waits for the next.
+
 use super::*;
 
 fn stream() -> Stream {
