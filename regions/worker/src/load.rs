@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
 
 use crate::slots::Slots;
@@ -20,6 +21,8 @@ pub(crate) struct Load {
     /// The puller has something to do with what became free.
     freed: Notify,
     running: watch::Sender<usize>,
+    /// The same for whoever reads metrics.
+    gauge: IntGauge,
     /// Mean in microseconds; 0 while there was no call.
     service: AtomicU64,
 }
@@ -27,11 +30,12 @@ pub(crate) struct Load {
 // === impl Load ===
 
 impl Load {
-    pub(crate) fn new(slots: Slots) -> Self {
+    pub(crate) fn new(slots: Slots, gauge: IntGauge) -> Self {
         Self {
             slots: Mutex::new(slots),
             freed: Notify::new(),
             running: watch::Sender::new(0),
+            gauge,
             service: AtomicU64::new(0),
         }
     }
@@ -82,6 +86,7 @@ impl Load {
 
     /// Calls in hand, from now on.
     pub(crate) fn set_running(&self, calls: usize) {
+        self.gauge.set(i64::try_from(calls).unwrap_or(i64::MAX));
         self.running
             .send_if_modified(|running| std::mem::replace(running, calls) != calls);
     }
@@ -116,7 +121,10 @@ mod tests {
 
     #[test]
     fn the_mean_follows_the_calls() {
-        let load = Load::new(Slots::new(1, None));
+        let load = Load::new(
+            Slots::new(1, None),
+            IntGauge::new("running", "Calls in hand.").expect("valid"),
+        );
         assert_eq!(load.service(), Duration::ZERO);
         load.took(Duration::from_millis(80));
         assert_eq!(load.service(), Duration::from_millis(80));

@@ -184,7 +184,6 @@ impl Puller {
         let (running, asked) = (slots.running(), slots.asked());
         drop(slots);
         self.handler.load.set_running(running);
-        metrics.running.set(gauge(running));
         metrics.asked.set(gauge(asked));
     }
 

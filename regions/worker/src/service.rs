@@ -215,7 +215,10 @@ fn handler(
         container,
         attach: Attach::new(tasks.clone()),
         running,
-        load: Arc::new(Load::new(Slots::new(settings.slots, reserve(settings)))),
+        load: Arc::new(Load::new(
+            Slots::new(settings.slots, reserve(settings)),
+            metrics.running.clone(),
+        )),
         metrics,
         suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),
