@@ -165,20 +165,34 @@ pub fn decide(
     ask: &Ask,
     seed: u64,
 ) -> Result<Decision, NoRegion> {
-    let row = ask
-        .function
-        .and_then(|function| snapshot.row(function, ask.version));
-    let world = Now { snapshot, row };
-    let (region, reason) = choose::choose(&world, policy, ask, seed)?;
+    let world = Now::of(snapshot, ask);
+    let chosen = choose::choose(&world, policy, ask, seed)?;
+    placed(&world, policy, chosen, seed)
+}
+
+/// Whether a well region would be left for a call, beside those it was in. Cheaper than a decision: it is asked for every
+/// attempt, so that the region knows whether to hurry with a refusal.
+#[must_use]
+pub fn spare(snapshot: &Snapshot, ask: &Ask) -> bool {
+    choose::spare(&Now::of(snapshot, ask), ask)
+}
+
+/// An address in the region that was chosen.
+fn placed(
+    world: &Now<'_>,
+    policy: &Policy,
+    (region, reason): (RegionIndex, Reason),
+    seed: u64,
+) -> Result<Decision, NoRegion> {
     let address = world.address(region, Draw::new(seed)).ok_or(NoRegion {
         retry_after: policy.retry_after,
     })?;
     Ok(Decision {
-        epoch: snapshot.epoch,
+        epoch: world.snapshot.epoch,
         region,
         address,
         reason,
-        row,
+        row: world.row,
     })
 }
 
@@ -193,22 +207,10 @@ pub fn traced(
     seed: u64,
 ) -> (Trace, Result<Decision, NoRegion>) {
     let trace = Trace::record(snapshot, policy, ask, seed);
-    let row = ask
-        .function
-        .and_then(|function| snapshot.row(function, ask.version));
-    let world = Now { snapshot, row };
-    let decided = trace.decide().and_then(|(region, reason)| {
-        let address = world.address(region, Draw::new(seed)).ok_or(NoRegion {
-            retry_after: policy.retry_after,
-        })?;
-        Ok(Decision {
-            epoch: snapshot.epoch,
-            region,
-            address,
-            reason,
-            row,
-        })
-    });
+    let world = Now::of(snapshot, ask);
+    let decided = trace
+        .decide()
+        .and_then(|chosen| placed(&world, policy, chosen, seed));
     (trace, decided)
 }
 

@@ -16,8 +16,8 @@ use super::{EdgeProxy, answer, authority, failed};
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
-use crate::route::{self, Failure, NoRegion, Reason, Tried, Why};
-use crate::table::{Event, ServedOutcome};
+use crate::route::{self, Failure, NoRegion, Tried, Why};
+use crate::table::{Event, ServedOutcome, Snapshot};
 use crate::upstream::{DialError, Lease};
 
 /// Why there is no answer.
@@ -45,14 +45,14 @@ impl EdgeProxy {
         ctx: &mut Context,
         replay: &mut Replay,
     ) -> Option<Outcome> {
-        let endpoint = match self.choose(ctx) {
-            Ok(endpoint) => endpoint,
+        let (endpoint, movable) = match self.choose(ctx) {
+            Ok(chosen) => chosen,
             Err(NoRegion { retry_after }) => {
                 let problem = Problematic::NoRegion { retry_after };
                 return Some(self.fail(session, ctx, problem).await);
             }
         };
-        let (mut exchange, answer) = match self.ask(session, ctx, replay, endpoint).await {
+        let (mut exchange, answer) = match self.ask(session, ctx, replay, endpoint, movable).await {
             Ok(asked) => asked,
             Err(trouble) => return self.failed(session, ctx, replay, trouble).await,
         };
@@ -87,8 +87,8 @@ impl EdgeProxy {
         }
     }
 
-    /// Chooses where to go, and begins to count there.
-    fn choose(&self, ctx: &mut Context) -> Result<Endpoint, NoRegion> {
+    /// Chooses where to go, and begins to count there. Says also whether the call may move if it is declined there.
+    fn choose(&self, ctx: &mut Context) -> Result<(Endpoint, bool), NoRegion> {
         let snapshot = self.snapshots.load();
         let decision = match ctx.next.take() {
             Some(decision) => decision,
@@ -101,10 +101,11 @@ impl EdgeProxy {
         }
         let flight = snapshot.depart(decision.region, decision.address, decision.row);
         ctx.begin(decision, flight);
-        Ok(Endpoint {
+        let endpoint = Endpoint {
             region: decision.region,
             address: decision.address,
-        })
+        };
+        Ok((endpoint, self.is_movable(&snapshot, ctx)))
     }
 
     /// Sends the call until the head of an answer is there. A connection that was closed a moment ago is no reason to leave
@@ -115,18 +116,14 @@ impl EdgeProxy {
         ctx: &mut Context,
         replay: &mut Replay,
         endpoint: Endpoint,
+        movable: bool,
     ) -> Result<(Exchange, http::Response<RecvStream>), Trouble> {
         let mut stale = 0;
         loop {
             let lease = self.lease(session, ctx, endpoint).await?;
             let reused = lease.reused;
-            let request = to_region(
-                session,
-                ctx,
-                self.is_movable(ctx),
-                self.pool.secures(endpoint),
-            )
-            .map_err(|_| Trouble::Unsendable)?;
+            let request = to_region(session, ctx, movable, self.pool.secures(endpoint))
+                .map_err(|_| Trouble::Unsendable)?;
             let again =
                 match Exchange::open(lease, request, session, replay, self.admission.limits()) {
                     Err(_) => Trouble::NeverSent,
@@ -325,10 +322,12 @@ impl EdgeProxy {
     }
 
     /// Whether a well region would be left for the call if the one it goes to declined it.
-    fn is_movable(&self, ctx: &Context) -> bool {
-        let another = self.preview(&self.snapshots.load(), ctx);
+    fn is_movable(&self, snapshot: &Snapshot, ctx: &Context) -> bool {
         ctx.attempts <= self.policy.load().moves
-            && another.is_ok_and(|d| !matches!(d.reason, Reason::OnlySuspects | Reason::FailOpen))
+            && match ctx.polled() {
+                Some(_) => self.preview(snapshot, ctx).is_ok(),
+                None => route::spare(snapshot, &ctx.ask()),
+            }
     }
 
     /// Of all calls on a connection that fell silent, the first to leave tells.

@@ -54,6 +54,17 @@ pub(super) fn choose(
         .ok_or_else(|| refusal(world, policy))
 }
 
+/// Whether a well region would be left for the call; the first one that is found is enough.
+pub(super) fn spare(world: &impl World, ask: &Ask) -> bool {
+    ask.only.is_none()
+        && world.order().iter().any(|&region| {
+            let (site, known) = (world.site(region), world.known(region));
+            !ask.tried.contains(region)
+                && rank::tier(&site, &known) == Some(Tier::Well)
+                && rank::presence(&site, &known).may_serve()
+        })
+}
+
 /// What the calm case looks at: regions that are well, have the function, and take their share.
 fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Candidates {
     let mut candidates = Candidates::new();
@@ -69,10 +80,7 @@ fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Can
         if rank::tier(&site, &known) != Some(Tier::Well) {
             continue;
         }
-        if matches!(
-            rank::presence(&site, &known),
-            Presence::Absent | Presence::Doubtful
-        ) {
+        if !rank::presence(&site, &known).may_serve() {
             candidates.pass_over(Reason::NearerLacks);
             continue;
         }

@@ -28,6 +28,15 @@ pub(super) enum Presence {
     Absent,
 }
 
+// === impl Presence ===
+
+impl Presence {
+    /// Whether a call may be sent there in calm weather.
+    pub(super) const fn may_serve(self) -> bool {
+        matches!(self, Self::Here | Self::Unknown)
+    }
+}
+
 /// Predicted time to first byte beyond the work itself, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct Parts {

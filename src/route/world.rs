@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
+use super::Ask;
 use super::draw::Draw;
 use crate::region::{Health, RegionIndex, Row};
 use crate::table::{EndpointView, Fact, Lesson, RegionView, Snapshot};
@@ -89,6 +90,17 @@ impl From<&RegionView> for Site {
 }
 
 // === impl Now ===
+
+impl<'a> Now<'a> {
+    /// What a call's decision reads of a snapshot.
+    pub(super) fn of(snapshot: &'a Snapshot, ask: &Ask) -> Self {
+        let row = |function| snapshot.row(function, ask.version);
+        Self {
+            snapshot,
+            row: ask.function.and_then(row),
+        }
+    }
+}
 
 impl World for Now<'_> {
     fn order(&self) -> &[RegionIndex] {
