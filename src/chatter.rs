@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::peers::Turn;
 use self::peers::{ALIVE, Peers};
 use self::speak::Voice;
+use crate::bus;
 use crate::config::Nats;
 use crate::metrics::Metrics;
 use crate::table::{Event, SnapshotReader};
@@ -74,11 +75,8 @@ enum ChatterError {
 const PING: Duration = Duration::from_secs(1);
 /// How often it is looked whether there is something to say: a change is told within this.
 const LOOK: Duration = Duration::from_millis(100);
-/// Between attempts to connect, half of it up to one and a half: short, since a hub that returns should be heard soon,
-/// and not the same for all edges.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// For one attempt to connect, and for one message to be taken by the client.
-const CONNECT: Duration = Duration::from_secs(2);
+/// For one message to be taken by the client.
+const PUBLISH: Duration = Duration::from_secs(2);
 
 // === impl Chatter ===
 
@@ -99,7 +97,7 @@ impl Chatter {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(pause()) => {}
+                () = sleep(bus::pause()) => {}
             }
         }
     }
@@ -189,7 +187,7 @@ impl Chatter {
             let subject = subject::verdict(self.edge);
             let sent = session.client.publish(subject, verdict.encode().into());
             // One that is not taken is followed by the next.
-            let _ = timeout(CONNECT, sent).await;
+            let _ = timeout(PUBLISH, sent).await;
         }
     }
 
@@ -209,21 +207,10 @@ impl Chatter {
 
     async fn options(&self) -> Result<ConnectOptions, std::io::Error> {
         let metrics = Arc::clone(&self.metrics);
-        let mut options = match &self.settings.credentials_file {
-            Some(file) => ConnectOptions::with_credentials_file(file).await?,
-            None => ConnectOptions::new(),
-        };
-        if let Some((user, password)) = &self.settings.login {
-            options = options.user_and_password(user.clone(), password.clone());
-        }
-        Ok(options
-            .name("frontdoor-edge")
+        Ok(bus::options(&self.settings, "frontdoor-edge")
+            .await?
             .retry_on_initial_connect()
-            .max_reconnects(None)
-            .reconnect_delay_callback(|_| pause())
-            .connection_timeout(CONNECT)
             .ping_interval(PING)
-            .custom_inbox_prefix(subject::CHATTER_INBOX)
             .event_callback(move |event| {
                 let metrics = Arc::clone(&metrics);
                 async move { note(&event, &metrics) }
@@ -254,11 +241,6 @@ impl Session {
         let old = |at: Instant| now.saturating_duration_since(at) > ALIVE;
         old(self.begun) && self.peers.echo().is_some_and(old)
     }
-}
-
-/// A pause before the next attempt, from half to one and a half of [`RECONNECT`].
-fn pause() -> Duration {
-    RECONNECT.mul_f64(0.5 + rand::random::<f64>())
 }
 
 fn note(event: &NatsEvent, metrics: &Metrics) {

@@ -35,6 +35,10 @@ pub mod listen;
 
 pub mod proxy;
 
+pub mod aside;
+
+pub mod bus;
+
 pub mod lastgood;
 
 pub mod resolve;

@@ -77,8 +77,8 @@ pub struct Desk(mpsc::Sender<Request>);
 
 /// Changes that wait; operators are few.
 const REQUESTS: usize = 16;
-/// For an order to be applied and offered to the others.
-const LIMIT: Duration = Duration::from_secs(5);
+/// For an order to be applied, kept on a slow disk and offered to the others.
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// A desk, and where its requests arrive.
 #[must_use]

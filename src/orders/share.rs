@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::{self, kv};
-use async_nats::{Client, ConnectOptions};
 use frontdoor_protocol::names::RegionName;
-use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -17,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Book, Wish};
+use crate::bus;
 use crate::config::Nats;
 
 /// How far an order got.
@@ -61,8 +61,6 @@ const VALUE: i32 = 4096;
 const QUEUE: usize = 64;
 /// For one question to the bucket.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Between attempts to connect.
-const RECONNECT: Duration = Duration::from_secs(1);
 
 // === impl Share ===
 
@@ -133,14 +131,15 @@ impl Sharer {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.refuse_for(RECONNECT) => {}
+                () = self.refuse_for(bus::pause()) => {}
             }
         }
     }
 
     /// One connection, until it breaks.
     async fn share(&mut self) -> Result<(), Failure> {
-        let client = timeout(LIMIT * 2, connect(&self.nats)).await??;
+        let options = bus::options(&self.nats, "frontdoor-edge-orders").await?;
+        let client = timeout(LIMIT * 2, options.connect(&self.nats.url)).await??;
         let bucket = timeout(LIMIT * 2, bucket(&client)).await??;
         for (region, wish) in self.known.iter() {
             let held = timeout(LIMIT, bucket.get(region.as_str())).await??;
@@ -207,23 +206,6 @@ impl Sharer {
             () = sleep(pause) => {}
         }
     }
-}
-
-async fn connect(nats: &Nats) -> Result<Client, Failure> {
-    let mut options = match &nats.credentials_file {
-        Some(file) => ConnectOptions::with_credentials_file(file).await?,
-        None => ConnectOptions::new(),
-    };
-    if let Some((user, password)) = &nats.login {
-        options = options.user_and_password(user.clone(), password.clone());
-    }
-    let options = options
-        .name("frontdoor-edge-orders")
-        .max_reconnects(None)
-        .reconnect_delay_callback(|_| RECONNECT)
-        .connection_timeout(LIMIT)
-        .custom_inbox_prefix(subject::CHATTER_INBOX);
-    Ok(options.connect(&nats.url).await?)
 }
 
 async fn bucket(client: &Client) -> Result<kv::Store, Failure> {
