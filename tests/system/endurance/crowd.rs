@@ -19,7 +19,7 @@ const SHARING: usize = 500;
 /// Until all wait, and until all are answered.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a part may hold for each waiting call, in KiB, and apart from that.
-const EACH: u64 = 64;
+const EACH: u64 = 32;
 const ONCE: u64 = 20 * MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
