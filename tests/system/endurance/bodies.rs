@@ -54,7 +54,7 @@ async fn large_bodies_pass_and_are_not_held() {
         let down = began.elapsed() - PAUSE;
         let downloaded = memory.grown();
 
-        let mib = pieces * PIECE >> 20;
+        let mib = (pieces * PIECE) >> 20;
         println!(
             "| {mib} MiB, {protocol:?} | up {} MiB/s: {uploaded} | down {} MiB/s: {downloaded} |",
             rate(mib, up),
