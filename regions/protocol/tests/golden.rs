@@ -7,7 +7,7 @@ use frontdoor_protocol::envelope::{
 };
 use prost::Message;
 
-fn check<M: Message + Default + PartialEq>(message: &M, golden: &[u8]) {
+fn check<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &[u8]) {
     assert_eq!(message.encode_to_vec(), golden);
     assert_eq!(M::decode(golden).as_ref(), Ok(message));
 }
