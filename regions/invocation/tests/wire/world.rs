@@ -198,7 +198,7 @@ impl World {
     }
 
     async fn on(nats: Nats, region: &str, choices: Choices) -> Self {
-        let (front, admin) = (free_address(), free_address());
+        let (front, admin) = free_pair();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("invocation.toml");
         std::fs::write(
@@ -231,7 +231,7 @@ impl World {
 
     /// Starts another instance of the service.
     pub(crate) async fn replica(&self) -> Replica {
-        let (front, admin) = (free_address(), free_address());
+        let (front, admin) = free_pair();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("invocation.toml");
         let choices = Choices::default();
@@ -331,6 +331,13 @@ pub(crate) fn free_address() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// Two of them, which are not the same: each is held until both are known.
+fn free_pair() -> (SocketAddr, SocketAddr) {
+    let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [one, two] = bound.each_ref().map(|l| l.local_addr().unwrap());
+    (one, two)
 }
 
 /// Asks until there is an answer; panics with `what` after 10 s.
