@@ -52,6 +52,7 @@ const EXAMPLES: [&str; 17] = [
     "servers",
     "state_file",
     "credentials_file",
+    "nkey_file",
     "user",
     "password",
 ];
