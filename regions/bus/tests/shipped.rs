@@ -81,6 +81,8 @@ impl Folder {
         for (who, public) in &self.publics {
             command.env(format!("{}_NKEY", who.to_uppercase()), public);
         }
+        let seed = std::fs::read_to_string(self.dir.path().join("leaf.nk"));
+        command.env("LEAF_SEED", seed.expect("there").trim());
         let child = command.spawn().expect("started");
         let ready = timeout(LIMIT, async {
             while !said(&log).contains("Server is ready") {
@@ -171,9 +173,15 @@ async fn programs_get_in_by_nkey_over_tls() {
 async fn strangers_do_not() {
     let folder = Folder::new();
     let (_hub, hub, _) = folder.serve("hub.conf", "").await;
-    for (who, why) in [(Some("worker"), "an nkey of another server"), (None, "no nkey")] {
+    for (who, why) in [
+        (Some("worker"), "an nkey of another server"),
+        (None, "no nkey"),
+    ] {
         let error = folder.enter(&hub, who, "ca").await.expect_err(why);
-        assert!(error.to_lowercase().contains("authorization"), "{why}: {error}");
+        assert!(
+            error.to_lowercase().contains("authorization"),
+            "{why}: {error}"
+        );
     }
     let error = folder.enter(&hub, Some("edge"), "stranger").await;
     let error = error.expect_err("a server of nobody's authority");

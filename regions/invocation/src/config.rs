@@ -11,8 +11,7 @@ use std::path::Path;
 use frontdoor_protocol::config::{ConfigError, parse, parse_with};
 
 pub use settings::{
-    Auth, Authority, Function, Key, Limits, Nats, Polling, Scope, Settings, Stop, Tls,
-    Workers,
+    Auth, Authority, Function, Key, Limits, Nats, Polling, Scope, Settings, Stop, Tls, Workers,
 };
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.
