@@ -165,6 +165,7 @@ fn up_options(args: &Args, dir: PathBuf) -> anyhow::Result<UpOptions> {
         detach: args.has("--detach"),
         binary: std::env::current_exe()?,
         nats_server: args.option("--nats-server").ok().map(PathBuf::from),
+        set: vec![],
         quiet: args.has("--quiet"),
         stop_on_stdin_eof: args.has("--stop-on-stdin-eof"),
     })

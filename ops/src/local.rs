@@ -28,6 +28,8 @@ mod wan;
 
 mod files;
 
+mod tuning;
+
 pub(crate) mod certificates;
 
 mod folder;
@@ -63,6 +65,8 @@ use control::Client;
 use folder::Folder;
 use show::say;
 
+pub use tuning::Tuning;
+
 /// What a stack is to be.
 #[derive(Debug, Clone)]
 pub struct UpOptions {
@@ -84,6 +88,8 @@ pub struct UpOptions {
     pub binary: PathBuf,
     /// The NATS server; looked for if not given.
     pub nats_server: Option<PathBuf>,
+    /// Settings laid over those that the stack writes for its parts.
+    pub set: Vec<Tuning>,
     /// Print nothing but errors.
     pub quiet: bool,
     /// Stop when standard input is closed, as it is when whoever started this process ends.

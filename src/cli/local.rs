@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use frontdoor_ops::local::{self, UpOptions};
+use frontdoor_ops::local::{self, Tuning, UpOptions};
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
@@ -76,6 +76,9 @@ pub(super) struct Up {
     /// The nats-server to use; otherwise `.tools/bin/nats-server`, then the one on PATH. 2.11 or newer.
     #[arg(long, value_name = "FILE")]
     nats_server: Option<PathBuf>,
+    /// A setting of a part instead of the stack's own: `us-east/worker:slots=4`, `edge:limits.calls=100`.
+    #[arg(long, value_name = "PART:KEY=VALUE")]
+    set: Vec<Tuning>,
     /// Say only what goes wrong.
     #[arg(long)]
     quiet: bool,
@@ -136,6 +139,7 @@ fn options(up: Up) -> anyhow::Result<UpOptions> {
         detach: up.detach,
         binary: std::env::current_exe().context("cannot tell where this program is")?,
         nats_server: up.nats_server,
+        set: up.set,
         quiet: up.quiet,
         stop_on_stdin_eof: up.stop_on_stdin_eof,
     })

@@ -47,6 +47,7 @@ pub(super) struct ListenFile {
     pub(super) admin: SocketAddr,
     pub(super) connections: Option<usize>,
     pub(super) streams: Option<u32>,
+    pub(super) ping: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -19,6 +19,8 @@ use crate::table::Limits;
 const CONNECTIONS: usize = 20_000;
 /// HTTP/2 streams per client connection: a busy client multiplexes hundreds of waiting calls.
 const STREAMS: u32 = 1_000;
+/// Callers who cannot PING keep their way through NATs and load balancers by ours, and these wait a minute or more.
+const PING: Duration = Duration::from_secs(20);
 /// DNS: one question, then the next server.
 const RESOLVER_TIMEOUT: Duration = Duration::from_millis(500);
 /// A TTL below this would ask DNS more often than a change there can matter.
@@ -92,6 +94,8 @@ pub struct Listen {
     pub connections: usize,
     /// The most HTTP/2 streams on one of them.
     pub streams: u32,
+    /// How often a caller on HTTP/2 is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
 }
 
 /// What operators may do over the admin port.
@@ -213,6 +217,7 @@ impl TryFrom<File> for Settings {
             admin: file.listen.admin,
             connections: file.listen.connections.unwrap_or(CONNECTIONS),
             streams: file.listen.streams.unwrap_or(STREAMS),
+            ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
         require(
             listen.connections > 0,

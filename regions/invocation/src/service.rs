@@ -62,12 +62,17 @@ pub enum RunError {
 
 /// Runs the service until it has stopped in order after `shutdown`.
 pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
-    let listener = Listener::bind(settings.listen, settings.trusted_edges.clone())
-        .map_err(bind_error(settings.listen))?;
+    let listener = Listener::bind(
+        settings.listen,
+        settings.trusted_edges.clone(),
+        settings.ping,
+    )
+    .map_err(bind_error(settings.listen))?;
     let secured = match &settings.tls {
         None => None,
         Some(tls) => Some(
-            Listener::bind_secured(tls.listen, acceptor(tls)?).map_err(bind_error(tls.listen))?,
+            Listener::bind_secured(tls.listen, acceptor(tls)?, settings.ping)
+                .map_err(bind_error(tls.listen))?,
         ),
     };
     let admin = TcpListener::bind(settings.admin)

@@ -34,6 +34,19 @@ impl Load {
         rate: u32,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::at(world, rate, headers, "/load/").await
+    }
+
+    /// The same at paths that begin with `path` and end with the number of the call.
+    ///
+    /// # Errors
+    /// As [`Load::start`].
+    pub async fn at(
+        world: &Arc<World>,
+        rate: u32,
+        headers: &[(&str, &str)],
+        path: &str,
+    ) -> anyhow::Result<Self> {
         let ca = std::fs::read(world.dir.join("ca.pem"))?;
         let headers = headers.iter().map(|&(n, v)| (n.to_owned(), v.to_owned()));
         let runtime = Builder::new_multi_thread()
@@ -51,7 +64,7 @@ impl Load {
             key: world.endpoint("/api_key").to_owned(),
             rate,
             connections: 4,
-            path: "/load/".to_owned(),
+            path: path.to_owned(),
             headers: headers.collect(),
             body: 64,
             large_every: 0,

@@ -36,6 +36,8 @@ const AUTHORITY_TIMEOUT: Span = Span(Duration::from_secs(2));
 
 /// A nats-server that restarts, or a stream that elects a leader, is back within this.
 const OUTAGE: Span = Span(Duration::from_secs(2));
+/// A worker or an edge that froze ends its calls after twice this.
+const PING: Span = Span(Duration::from_secs(10));
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +47,8 @@ pub(super) struct File {
     pub(super) listen: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) attach_url: String,
+    #[serde(default = "ping")]
+    pub(super) ping: Span,
     #[serde(default)]
     pub(super) trusted_edges: Vec<IpNet>,
     pub(super) tls: Option<Tls>,
@@ -184,6 +188,10 @@ const fn authority_timeout() -> Span {
 
 const fn outage() -> Span {
     OUTAGE
+}
+
+const fn ping() -> Span {
+    PING
 }
 
 impl Default for Limits {

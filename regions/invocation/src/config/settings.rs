@@ -39,6 +39,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// How workers reach this very instance; no slash at its end.
     pub attach_url: String,
+    /// How often a silent peer is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
     /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
     pub trusted_edges: Vec<IpNet>,
     /// A port of their own for edges, over TLS.
@@ -175,6 +177,7 @@ impl TryFrom<file::File> for Settings {
         Ok(Self {
             domain: domain(&file.domain)?,
             attach_url: attach_url(&file.attach_url)?,
+            ping: ping(file.ping.into())?,
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
             auth: auth::settings(file.auth, file.keys)?,
@@ -217,6 +220,13 @@ fn domain(text: &str) -> Result<String, RuleError> {
             "must be a host name such as invocation.example.com, without dots at its ends",
         ))
     }
+}
+
+fn ping(ping: Duration) -> Result<Duration, RuleError> {
+    if ping.is_zero() {
+        return Err(RuleError::new("ping", "must be longer than nothing"));
+    }
+    Ok(ping)
 }
 
 fn attach_url(text: &str) -> Result<String, RuleError> {

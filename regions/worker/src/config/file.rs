@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) admin: SocketAddr,
     pub(super) slots: usize,
     pub(super) standby: Option<usize>,
+    pub(super) ping: Option<Span>,
     pub(super) nats: Nats,
     pub(super) container: Container,
     #[serde(default)]

@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_secs(3600);
 const HEALTH_PATH: &str = "/health";
 /// Standing streams at each invocation service; a burst of more than that waits a round trip for the next ones.
 const STANDBY: usize = 64;
+/// An invocation service or container that froze is given up after twice this.
+const PING: Duration = Duration::from_secs(10);
 /// An invocation service takes no more from one worker.
 const MOST_STANDBY: usize = 1024;
 /// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.
@@ -40,6 +42,8 @@ pub struct Settings {
     pub slots: usize,
     /// Streams that stand ready at each invocation service, for calls that need not queue; none if 0.
     pub standby: usize,
+    /// How often a silent invocation service or h2c container is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
     /// The region's NATS.
     pub nats: Nats,
     /// The function container.
@@ -119,6 +123,10 @@ impl TryFrom<file::File> for Settings {
             let rule = format!("must be at most {MOST_STANDBY}");
             return Err(RuleError::new("standby", rule));
         }
+        let ping = file.ping.map_or(PING, Duration::from);
+        if ping.is_zero() {
+            return Err(RuleError::new("ping", "must be longer than nothing"));
+        }
         let function_name = HeaderValue::from_str(&file.function_name)
             .map_err(|_| RuleError::new("function_name", "must be visible ASCII characters"))?;
         Ok(Self {
@@ -129,6 +137,7 @@ impl TryFrom<file::File> for Settings {
             admin: file.admin,
             slots: file.slots,
             standby: file.standby.unwrap_or(STANDBY),
+            ping,
             nats: Nats {
                 auth: auth(&file.nats)?,
                 url: file.nats.url,
