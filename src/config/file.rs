@@ -120,6 +120,9 @@ pub(super) struct RouteFile {
     pub(super) peer_margin: Option<Span>,
     pub(super) peer_ratio: Option<f64>,
     pub(super) moves: Option<u8>,
+    pub(super) service: Option<Span>,
+    pub(super) cold: Option<Span>,
+    pub(super) retry_after: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -11,6 +11,7 @@ use frontdoor_protocol::names::{RegionName, VersionId};
 use frontdoor_protocol::report::Report;
 use frontdoor_protocol::verdict::{Canary, Sight, Verdict};
 
+use super::catalog::Fast;
 use super::fault::{self, Condition, Evidence};
 use super::{Event, ProbeOutcome, RegionView, ServedOutcome};
 
@@ -34,8 +35,8 @@ struct Memory {
     /// Good and bad calls, in two halves of a window.
     traffic: Option<[(Instant, u32, u32); 2]>,
     canary: Option<Canaries>,
-    staffed: HashSet<VersionId>,
-    orphans: HashSet<VersionId>,
+    staffed: HashSet<VersionId, Fast>,
+    orphans: HashSet<VersionId, Fast>,
 }
 
 #[derive(Debug)]
@@ -173,8 +174,8 @@ impl Memory {
             answered: false,
             traffic: None,
             canary: None,
-            staffed: HashSet::new(),
-            orphans: HashSet::new(),
+            staffed: HashSet::default(),
+            orphans: HashSet::default(),
         }
     }
 
@@ -267,7 +268,7 @@ impl Memory {
         self.reported = Some((before.map_or(now, |(first, _)| first), now));
         if report.full && !self.orphans.is_empty() {
             // What is not listed is not deployed, and nobody's orphan.
-            let here: HashSet<_> = report.functions.iter().map(|f| f.version).collect();
+            let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
             self.orphans.retain(|v| here.contains(v));
         }
         for function in &report.functions {
@@ -276,7 +277,9 @@ impl Memory {
                 self.staffed.remove(&version);
                 self.orphans.remove(&version);
             } else if function.workers > 0 {
-                self.orphans.remove(&version);
+                if !self.orphans.is_empty() {
+                    self.orphans.remove(&version);
+                }
                 if self.staffed.len() < VERSIONS {
                     self.staffed.insert(version);
                 }
