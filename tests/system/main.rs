@@ -6,7 +6,6 @@ mod drills;
 mod endurance;
 mod loss;
 mod page;
-mod placement;
 mod routing;
 mod stack;
 mod statuses;
