@@ -160,6 +160,7 @@ impl Listener {
     fn peer(&self, ip: IpAddr) -> Peer {
         let ip = ip.to_canonical();
         Peer {
+            sibling: false,
             trusted: self.tls.is_some() || self.trusted.iter().any(|net| net.contains(&ip)),
         }
     }

@@ -40,6 +40,8 @@ pub(crate) enum Refusal {
     NotWrapped,
     /// No answer waits under this id.
     NotHeld,
+    /// Another instance that may hold the answer does not say so.
+    HolderSilent,
     /// As many calls as allowed are waiting.
     Crowded {
         /// Seconds until another try may succeed.
@@ -133,6 +135,8 @@ pub(super) struct Facts {
 const RETRY_BUS: u64 = 2;
 /// Seconds after which a silent authority is asked again.
 const RETRY_AUTHORITY: u64 = 2;
+/// Seconds after which an instance that died is known to be gone.
+const RETRY_HOLDER: u64 = 2;
 /// Seconds after which another instance will have taken over from one that stops.
 const RETRY_DRAINING: u64 = 5;
 
@@ -146,7 +150,7 @@ impl Refusal {
             Self::Denied(_) => Outcome::Denied,
             Self::Crowded { .. } | Self::QueueFull { .. } => Outcome::Crowded,
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
-            Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
+            Self::BusLost(_) | Self::PublishFailed(_) | Self::HolderSilent => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
             Self::NoWorker(_) | Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => {
                 Outcome::Worker
@@ -160,6 +164,7 @@ impl Refusal {
             Self::Crowded { .. }
             | Self::QueueFull { .. }
             | Self::Denied(Denied::Unsure)
+            | Self::HolderSilent
             | Self::Draining
             | Self::Stopped(_)
             | Self::NoWorker(_)
@@ -266,6 +271,13 @@ impl Refusal {
                 "Nobody can say whether you may call",
                 "the authority for API keys did not answer; try again",
                 RETRY_AUTHORITY,
+            ),
+            Self::HolderSilent => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "holder-silent",
+                "The instance that may hold the answer does not say",
+                "another instance of the region's service is silent; ask again",
+                RETRY_HOLDER,
             ),
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
