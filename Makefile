@@ -12,7 +12,7 @@ help:
 	@echo 'make bench   measure'
 	@echo 'make sim     route millions of simulated calls, by our policy and by others, and compare'
 	@echo 'make endure  large bodies, 10,000 waiting calls, 110 kills, calls silent for MINUTES=15 (about 25 minutes)'
-	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 15 minutes)'
+	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 7 minutes; RUNS=5: 35)'
 	@echo 'make setup   install what the others need and this machine lacks (they do it themselves)'
 
 setup:

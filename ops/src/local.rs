@@ -169,6 +169,11 @@ pub(crate) fn replace_certificates(dir: &Path, new: &Certificates) -> anyhow::Re
     folder.write("edge.pem", &new.chain)
 }
 
+/// Replaces the edge's configuration.
+pub(crate) fn replace_edge_config(dir: &Path, text: &str) -> anyhow::Result<()> {
+    Folder::new(dir)?.write("edge.toml", text)
+}
+
 /// Changes WAN delays of a running stack.
 ///
 /// # Errors

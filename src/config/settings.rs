@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::span::Span;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::explain::{self, ExplainSettings};
-use super::file::{File, NatsFile, ProbeFile, ResolverFile};
+use super::file::{File, ProbeFile, ResolverFile};
 use super::regions::{self, RegionSettings};
 use super::{rules, steering};
 use crate::identity::steer::Steering;
@@ -59,7 +60,7 @@ pub struct Settings {
     /// How to resolve regions' names.
     pub resolver: Resolver,
     /// The hub or leaf to hear chatter from; the edge works without.
-    pub nats: Option<Nats>,
+    pub nats: Option<Access>,
     /// How to check endpoints.
     pub probe: Probe,
     /// How to judge endpoints.
@@ -132,17 +133,6 @@ pub struct Resolver {
     pub max_ttl: Duration,
 }
 
-/// How to reach NATS.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Nats {
-    /// `nats://host:port` or `tls://host:port`.
-    pub url: String,
-    /// User and password.
-    pub login: Option<(String, String)>,
-    /// A `.creds` file.
-    pub credentials_file: Option<PathBuf>,
-}
-
 /// How to check endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
@@ -189,12 +179,8 @@ impl Settings {
         {
             *file = folder.join(&*file);
         }
-        if let Some(file) = self
-            .nats
-            .as_mut()
-            .and_then(|nats| nats.credentials_file.as_mut())
-        {
-            *file = folder.join(&*file);
+        if let Some(nats) = &mut self.nats {
+            nats.under(folder);
         }
     }
 }
@@ -247,7 +233,7 @@ impl TryFrom<File> for Settings {
                 })
                 .collect(),
             resolver: resolver(file.resolver)?,
-            nats: file.nats.map(nats).transpose()?,
+            nats: file.nats.map(Access::try_from).transpose()?,
             probe: probe(file.probe)?,
             limits: rules::limits(&file.health)?,
             policy: rules::policy(&file.route)?,
@@ -263,15 +249,6 @@ impl TryFrom<File> for Settings {
             },
             regions: regions::regions(file.regions, file.upstream.ca.is_some())?,
         })
-    }
-}
-
-impl std::fmt::Debug for Nats {
-    /// Without the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nats")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
     }
 }
 
@@ -312,23 +289,6 @@ fn resolver(file: ResolverFile) -> Result<Resolver, RuleError> {
         timeout,
         min_ttl,
         max_ttl,
-    })
-}
-
-fn nats(file: NatsFile) -> Result<Nats, RuleError> {
-    let known = ["nats://", "tls://"]
-        .iter()
-        .any(|scheme| file.url.starts_with(scheme));
-    require(known, "nats.url", "must start with nats:// or tls://")?;
-    let login = match (file.user, file.password) {
-        (Some(user), Some(password)) => Some((user, password)),
-        (None, None) => None,
-        _ => return Err(RuleError::new("nats.user", "user and password go together")),
-    };
-    Ok(Nats {
-        url: file.url,
-        login,
-        credentials_file: file.credentials_file,
     })
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_bus::TlsTable;
 use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
@@ -89,8 +90,10 @@ pub(super) struct Tls {
 pub(super) struct Nats {
     pub(super) url: String,
     pub(super) credentials_file: Option<PathBuf>,
+    pub(super) nkey_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    pub(super) tls: Option<TlsTable>,
     #[serde(default = "outage")]
     pub(super) patience: Span,
 }

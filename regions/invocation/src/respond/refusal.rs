@@ -56,6 +56,8 @@ pub(crate) enum Refusal {
     Draining,
     /// This instance stops, and no worker had the call by then.
     Stopped(Execution),
+    /// The workers of the version have fallen silent, and the call has another region to go to.
+    NoWorker(Execution),
     /// NATS is out of reach.
     BusLost(Execution),
     /// NATS did not take the call, or not in time.
@@ -150,7 +152,9 @@ impl Refusal {
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
             Self::BusLost(_) | Self::PublishFailed(_) | Self::HolderSilent => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
-            Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => Outcome::Worker,
+            Self::NoWorker(_) | Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => {
+                Outcome::Worker
+            }
             _ => Outcome::Rejected,
         }
     }
@@ -163,6 +167,7 @@ impl Refusal {
             | Self::HolderSilent
             | Self::Draining
             | Self::Stopped(_)
+            | Self::NoWorker(_)
             | Self::BusLost(_) => self.busy(),
             Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
             Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped | Self::Duplicate => {
@@ -288,6 +293,13 @@ impl Refusal {
                 "no worker had answered the call when the time for running calls was over; try again",
                 RETRY_DRAINING,
             ),
+            Self::NoWorker(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-worker",
+                "The workers of this function have fallen silent",
+                "another region may have some; try again",
+                RETRY_BUS,
+            ),
             _ => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "bus-lost",
@@ -302,7 +314,9 @@ impl Refusal {
             title,
             detail: detail.to_owned(),
             execution: match self {
-                Self::BusLost(execution) | Self::Stopped(execution) => *execution,
+                Self::BusLost(execution) | Self::Stopped(execution) | Self::NoWorker(execution) => {
+                    *execution
+                }
                 _ => Execution::NotStarted,
             },
             retry_after: Some(retry),

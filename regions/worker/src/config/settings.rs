@@ -1,10 +1,9 @@
 //! The worker's settings as meant: a value of these types obeys every rule.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use http::HeaderValue;
@@ -45,36 +44,11 @@ pub struct Settings {
     /// How often a silent invocation service or h2c container is asked whether it lives, and how long it has to say so.
     pub ping: Duration,
     /// The region's NATS.
-    pub nats: Nats,
+    pub nats: Access,
     /// The function container.
     pub container: Container,
     /// How long running calls may take after the stop was asked for.
     pub grace: Duration,
-}
-
-/// How to reach NATS.
-#[derive(Debug, Clone)]
-pub struct Nats {
-    /// Its URL.
-    pub url: String,
-    /// Who the worker is there.
-    pub auth: Auth,
-}
-
-/// Who a part is towards NATS.
-#[derive(Clone)]
-pub enum Auth {
-    /// Nobody in particular.
-    None,
-    /// JWT and seed in a file.
-    CredentialsFile(PathBuf),
-    /// A user with a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password; `Debug` does not show it.
-        password: String,
-    },
 }
 
 /// How to reach the container.
@@ -95,18 +69,6 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 without TLS, one connection.
     H2c,
-}
-
-// === impl Auth ===
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::CredentialsFile(path) => write!(f, "credentials in {}", path.display()),
-            Self::Password { user, .. } => write!(f, "user {user}"),
-        }
-    }
 }
 
 // === impl Settings ===
@@ -138,33 +100,10 @@ impl TryFrom<file::File> for Settings {
             slots: file.slots,
             standby: file.standby.unwrap_or(STANDBY),
             ping,
-            nats: Nats {
-                auth: auth(&file.nats)?,
-                url: file.nats.url,
-            },
+            nats: file.nats.try_into()?,
             container: container(file.container)?,
             grace: file.stop.grace.map_or(GRACE, Duration::from),
         })
-    }
-}
-
-fn auth(nats: &file::Nats) -> Result<Auth, RuleError> {
-    // A URL is logged; what is secret has keys of its own.
-    if nats.url.contains('@') || nats.url.parse::<async_nats::ServerAddr>().is_err() {
-        let rule = "must be nats://host:port, without a user";
-        return Err(RuleError::new("nats.url", rule));
-    }
-    match (&nats.credentials_file, &nats.user, &nats.password) {
-        (None, None, None) => Ok(Auth::None),
-        (Some(path), None, None) => Ok(Auth::CredentialsFile(path.clone())),
-        (None, Some(user), Some(password)) => Ok(Auth::Password {
-            user: user.clone(),
-            password: password.clone(),
-        }),
-        _ => Err(RuleError::new(
-            "nats",
-            "takes either credentials_file, or user and password together, or none of them",
-        )),
     }
 }
 
