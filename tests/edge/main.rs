@@ -15,4 +15,5 @@ mod polls;
 mod protocols;
 mod reload;
 mod secure;
+mod steering;
 mod streams;

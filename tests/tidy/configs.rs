@@ -36,7 +36,7 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 18] = [
+const EXAMPLES: [&str; 20] = [
     "token_file",
     "orders_file",
     "ca",
@@ -51,6 +51,8 @@ const EXAMPLES: [&str; 18] = [
     "expires",
     "servers",
     "state_file",
+    "affinity_header",
+    "affinity_cookie",
     "credentials_file",
     "nkey_file",
     "user",
