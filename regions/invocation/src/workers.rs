@@ -96,6 +96,16 @@ impl Workers {
         }
     }
 
+    /// Its last standing stream broke: until a worker of it speaks again, they count as late.
+    pub(crate) fn lost(&self, version: VersionId) {
+        let mut spoke = self.spoke.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = spoke.get_mut(&version)
+            && let Some(long_ago) = Instant::now().checked_sub(SILENT)
+        {
+            *at = long_ago.min(*at);
+        }
+    }
+
     /// All versions together, for a gauge.
     pub(crate) fn total(&self) -> Standing {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -223,5 +233,36 @@ impl Workers {
             service: Duration::ZERO,
         });
         workers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version() -> VersionId {
+        VersionId::from_uuid(Uuid::from_u128(1))
+    }
+
+    #[tokio::test]
+    async fn only_workers_that_spoke_can_fall_silent() {
+        let soon = Duration::from_millis(20);
+        let workers = Workers::new();
+        workers.lost(version());
+        let waited = tokio::time::timeout(soon, workers.silent(version())).await;
+        assert!(waited.is_err(), "nobody ever spoke");
+        let workers = Workers::hearing(Uuid::from_u128(1));
+        let begun = Instant::now();
+        workers.silent(version()).await;
+        assert!(
+            begun.elapsed() >= SILENT - soon,
+            "half a second is not silence"
+        );
+        let workers = Workers::hearing(Uuid::from_u128(1));
+        workers.lost(version());
+        // A stream that broke is known at once.
+        let begun = Instant::now();
+        workers.silent(version()).await;
+        assert!(begun.elapsed() < SILENT);
     }
 }

@@ -108,6 +108,8 @@ struct Standing<'a> {
     version: VersionId,
     worker: Uuid,
     number: u64,
+    /// The worker said that it takes the stream back; otherwise it broke.
+    in_order: bool,
 }
 
 /// What came of trying the short way.
@@ -249,6 +251,7 @@ impl Standby {
             version,
             worker,
             number,
+            in_order: false,
         };
         let mut ranks = lock(&self.ranks);
         let ranks = ranks.as_mut().ok_or(AttachRefusal::Over)?;
@@ -278,8 +281,12 @@ impl Drop for Standing<'_> {
         if let Some(rank) = ranks.as_mut().and_then(|r| r.get_mut(&self.version)) {
             // Dropped after the lock is free: it holds a stream.
             let ended = rank.pool.remove(self.worker, self.number);
+            let last = rank.pool.len() == 0;
             drop(ranks);
             drop(ended);
+            if last && !self.in_order {
+                self.standby.workers.lost(self.version);
+            }
         }
     }
 }
@@ -313,11 +320,14 @@ pub(super) async fn stand(
         share: Arc::clone(&share),
         hand,
     };
-    let standing = standby.put(VersionId::from_uuid(version), worker, stream)?;
+    let mut standing = standby.put(VersionId::from_uuid(version), worker, stream)?;
     let handed = tokio::select! {
         biased;
         handed = handed => handed.map_err(|_| AttachRefusal::Over)?,
-        () = share.taken_back() => return Err(AttachRefusal::Over),
+        in_order = share.taken_back() => {
+            standing.in_order = in_order;
+            return Err(AttachRefusal::Over);
+        }
     };
     // Whoever handed it over has taken it out.
     std::mem::forget(standing);
@@ -337,8 +347,9 @@ fn named(headers: &HeaderMap, name: &str) -> Option<Uuid> {
 // === impl Share ===
 
 impl Share {
-    /// Ends when the worker says anything, ends its side, or is gone, while no call has the stream.
-    async fn taken_back(&self) {
+    /// Ends when the worker says anything, ends its side, or is gone, while no call has the stream. Says whether the
+    /// worker meant it.
+    async fn taken_back(&self) -> bool {
         std::future::poll_fn(|cx: &mut Context<'_>| {
             let mut body = lock(&self.body);
             let Some(incoming) = body.as_mut() else {
@@ -349,9 +360,9 @@ impl Share {
             if said.is_ready() {
                 *body = None;
             }
-            said.map(|_| ())
+            said.map(|said| !matches!(said, Some(Err(_))))
         })
-        .await;
+        .await
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Wait<'a> {
 
 /// A call that could go elsewhere waits at least so long in the queue before the silence of workers ends its wait: the
 /// claim of one that lives takes a few milliseconds.
-const CLAIMED: Duration = Duration::from_millis(250);
+const CLAIMED: Duration = Duration::from_millis(100);
 
 // === impl Wait ===
 
