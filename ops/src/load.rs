@@ -8,6 +8,8 @@ mod call;
 
 mod connection;
 
+mod streams;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use call::{Call, failures, percentile};
 pub use connection::{Caller, Sender, trusting};
+pub use streams::{Held, Streams};
 
 /// Calls under way at once; one more is a failed call, because the load client itself has become the bottleneck.
 const UNDER_WAY: usize = 20_000;

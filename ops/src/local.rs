@@ -78,6 +78,8 @@ pub struct UpOptions {
     pub http_port: u16,
     /// The edge's admin port.
     pub admin_port: u16,
+    /// Calls that each region's worker runs at once.
+    pub slots: u16,
     /// Return when the stack is ready, and leave it running.
     pub detach: bool,
     /// The `frontdoor` program that the parts are run with.
@@ -146,6 +148,14 @@ pub async fn kill(dir: &Path, target: &str, signal: &str) -> anyhow::Result<()> 
 /// If the target is unknown or does not become ready.
 pub async fn start(dir: &Path, target: &str) -> anyhow::Result<()> {
     Client::open(&Folder::new(dir)?)?.start(target).await
+}
+
+/// Replaces the edge by a new process at the same ports, and returns when the new one serves. The old one finishes its calls.
+///
+/// # Errors
+/// If the new one does not become ready; the old one goes on.
+pub async fn upgrade(dir: &Path) -> anyhow::Result<()> {
+    Client::open(&Folder::new(dir)?)?.upgrade().await
 }
 
 /// Certificates such as `up` makes, to be put in place of those that a running stack has.

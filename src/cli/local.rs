@@ -43,6 +43,8 @@ pub(super) enum Local {
         #[command(flatten)]
         dir: Dir,
     },
+    /// Replace the edge by a new process of this program, as an upgrade does: no call is refused or cut.
+    Upgrade(Dir),
     /// Change the one-way delay between the edge and regions: `wan us-east=40ms eu-west=2ms`.
     Wan {
         /// REGION=DELAY, several by spaces or commas.
@@ -70,6 +72,9 @@ pub(super) struct Up {
     /// Port of the edge's own pages; 0 takes any free one.
     #[arg(long, default_value_t = 9901)]
     admin_port: u16,
+    /// Calls that each region's worker runs at once.
+    #[arg(long, default_value_t = 64)]
+    slots: u16,
     /// Return when everything is ready; `local down` stops it.
     #[arg(long)]
     detach: bool,
@@ -107,6 +112,7 @@ pub(super) fn run(command: Local) -> anyhow::Result<ExitCode> {
             dir,
         } => once(local::kill(&dir.dir, &target, &signal)),
         Local::Start { target, dir } => once(local::start(&dir.dir, &target)),
+        Local::Upgrade(dir) => once(local::upgrade(&dir.dir)),
         Local::Wan { delays, dir } => once(local::wan(&dir.dir, &delays)),
     }
 }
@@ -133,6 +139,7 @@ fn options(up: Up) -> anyhow::Result<UpOptions> {
         https_port: up.https_port,
         http_port: up.http_port,
         admin_port: up.admin_port,
+        slots: up.slots,
         detach: up.detach,
         binary: std::env::current_exe().context("cannot tell where this program is")?,
         nats_server: up.nats_server,

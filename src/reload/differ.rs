@@ -23,8 +23,8 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("replay", old.replay == new.replay),
         ("limits", old.calls == new.calls),
         ("explain", old.explain == new.explain),
-        ("explain", old.explain == new.explain),
         ("stop", old.stop == new.stop),
+        ("upgrade", old.upgrade == new.upgrade),
         ("regions", places(old) == places(new)),
     ]
     .into_iter()

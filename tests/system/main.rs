@@ -6,6 +6,7 @@ mod drills;
 mod loss;
 mod page;
 mod routing;
+mod secrets;
 mod stack;
 mod statuses;
 mod stop;

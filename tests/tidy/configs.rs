@@ -36,7 +36,8 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 17] = [
+const EXAMPLES: [&str; 18] = [
+    "socket",
     "token_file",
     "orders_file",
     "ca",

@@ -32,7 +32,7 @@ pub(super) struct Stack {
 // === impl Stack ===
 
 impl Stack {
-    pub(super) async fn start(fresh: &Fresh) -> anyhow::Result<Self> {
+    pub(super) async fn start(fresh: &Fresh, slots: u16) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("frontdoor-drill-{}", uuid::Uuid::new_v4()));
         let regions: Vec<&str> = fresh
             .wan
@@ -42,6 +42,7 @@ impl Stack {
         let mut supervisor = Command::new(&fresh.binary)
             .args(["local", "up", "--quiet", "--stop-on-stdin-eof"])
             .args(["--https-port", "0", "--http-port", "0", "--admin-port", "0"])
+            .args(["--slots", &slots.to_string()])
             .args([
                 "--regions",
                 &regions.join(","),

@@ -11,7 +11,7 @@ use frontdoor_protocol::span::Span;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::kind::Drill;
 use super::target::Target;
@@ -25,6 +25,8 @@ const SLOW: Duration = Duration::from_millis(400);
 const GRAY: f64 = 0.05;
 /// Half a period of `flap`.
 const FLAP: Duration = Duration::from_secs(2);
+/// How often `edge-upgrade` replaces the edge.
+const SWAPS: u32 = 3;
 /// How long an operator's command may take.
 const COMMAND: Duration = Duration::from_secs(120);
 /// How long an edge may take to use a new certificate.
@@ -57,18 +59,14 @@ pub(super) struct Unsupported(String);
 // === impl Fault ===
 
 impl Fault<'_> {
-    /// Breaks it. Returns when the fault lasts, or for [`Drill::Flap`] and [`Drill::CertRotate`] when it is over.
+    /// Breaks it. Returns when the fault lasts, or for [`Drill::Flap`], [`Drill::CertRotate`]
+    /// and [`Drill::EdgeUpgrade`] when it is over.
     pub(super) async fn inject(&self, lasts: Duration) -> anyhow::Result<()> {
         if let Some(hooks) = self.hooks {
             return self.command(&hooks.inject).await;
         }
         match self.drill {
             Drill::Drain => return self.operate("drain").await,
-            Drill::EdgeUpgrade => {
-                let text =
-                    "the edge cannot hand its ports to a successor; run this drill when it can";
-                return Err(Unsupported(text.to_owned()).into());
-            }
             _ => ensure!(
                 self.target.local,
                 "{} is no stack of this machine, so nothing of it can be signalled from here: say how to break it with \
@@ -92,7 +90,8 @@ impl Fault<'_> {
             Drill::DnsStale => self.records(&[self.dead_address()?]).await,
             Drill::Flap => self.flap(lasts).await,
             Drill::CertRotate => self.rotate().await,
-            Drill::Drain | Drill::EdgeUpgrade => Ok(()),
+            Drill::EdgeUpgrade => self.upgrade(lasts).await,
+            Drill::Drain => Ok(()),
         }
     }
 
@@ -120,8 +119,7 @@ impl Fault<'_> {
                     .parse()?;
                 self.records(&[front]).await
             }
-            Drill::CertRotate => Ok(()),
-            Drill::EdgeUpgrade => local::start(dir, "edge").await,
+            Drill::CertRotate | Drill::EdgeUpgrade => Ok(()),
             _ => local::start(dir, self.region.as_str()).await,
         }
     }
@@ -195,6 +193,15 @@ impl Fault<'_> {
             let started = Instant::now();
             local::start(&self.target.dir, &part).await?;
             sleep(FLAP.saturating_sub(started.elapsed())).await;
+        }
+        Ok(())
+    }
+
+    async fn upgrade(&self, lasts: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        for swap in 0..SWAPS {
+            sleep_until(begun + lasts * swap / SWAPS).await;
+            local::upgrade(&self.target.dir).await?;
         }
         Ok(())
     }

@@ -134,7 +134,9 @@ impl Drill {
             Self::Gray => "5 % of what is sent to the region ends in a reset of its connection",
             Self::Drain => "the edge is told to drain the region, and to take it back",
             Self::CertRotate => "the edge's certificate files are replaced, and SIGHUP",
-            Self::EdgeUpgrade => "a new edge process takes over the ports of the old one",
+            Self::EdgeUpgrade => {
+                "three times a new edge process takes over the ports, while event streams are open"
+            }
         }
     }
 
@@ -160,6 +162,23 @@ impl Drill {
     /// Whether traffic has to find its way back after the heal.
     pub(super) fn returns(self) -> bool {
         self.traffic() == Traffic::Leaves
+    }
+
+    /// Event streams that are held open meanwhile; none of them may be cut.
+    pub(super) const fn streams(self, short: bool) -> usize {
+        match (self, short) {
+            (Self::EdgeUpgrade, false) => 200,
+            (Self::EdgeUpgrade, true) => 40,
+            _ => 0,
+        }
+    }
+
+    /// Slots of each worker of a stack of its own: as ever, and as many as it holds streams.
+    pub(super) const fn slots(self) -> u16 {
+        match self {
+            Self::EdgeUpgrade => 320,
+            _ => 64,
+        }
     }
 
     pub(super) const fn times(self, short: bool) -> Times {

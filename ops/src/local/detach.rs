@@ -104,6 +104,7 @@ fn command(options: &UpOptions) -> Command {
     ] {
         command.args([option, &port.to_string()]);
     }
+    command.args(["--slots", &options.slots.to_string()]);
     if let Some(path) = &options.nats_server {
         command.arg("--nats-server").arg(path);
     }

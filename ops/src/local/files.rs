@@ -19,9 +19,6 @@ use super::wan::{File as WanFile, Region as WanRegion};
 pub(super) const DOMAIN: &str = "invocation.localhost";
 /// How long DNS answers live: short, so that drills with moving addresses need not wait.
 const DNS_TTL: Duration = Duration::from_secs(5);
-/// Calls one worker runs at once.
-const SLOTS: u16 = 64;
-
 /// What a state folder keeps from one start to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -167,7 +164,7 @@ functions = []
 }
 
 /// A region's worker.
-pub(super) fn worker(region: &RegionName, at: &RegionPlan, facts: &Facts) -> String {
+pub(super) fn worker(region: &RegionName, at: &RegionPlan, facts: &Facts, slots: u16) -> String {
     let Facts {
         function, version, ..
     } = facts;
@@ -177,7 +174,7 @@ function = "{function}"
 function_name = "echo"
 version = "{version}"
 admin = "{admin}"
-slots = {SLOTS}
+slots = {slots}
 
 [nats]
 url = "nats://{nats}"
@@ -231,6 +228,9 @@ share = 1.0
 [stop]
 notice = "100ms"
 grace = "4s"
+
+[upgrade]
+socket = "edge.upgrade.sock"
 "#,
         https = ports.https,
         http = ports.http,

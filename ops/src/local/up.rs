@@ -39,6 +39,7 @@ struct Local {
     facts: Facts,
     passwords: HubPasswords,
     ports: EdgePorts,
+    slots: u16,
 }
 
 /// A stack with its folder and its addresses taken and its files written; nothing runs yet.
@@ -141,6 +142,7 @@ async fn prepare(options: &UpOptions) -> anyhow::Result<Prepared> {
         },
         plan,
         ports,
+        slots: options.slots,
     };
     local.write_files(&delays)?;
     Ok(Prepared {
@@ -279,7 +281,7 @@ impl Local {
                 files::invocation(region, &at(region)?, &self.facts)
             }
             PartId::In(region, RegionPart::Worker) => {
-                files::worker(region, &at(region)?, &self.facts)
+                files::worker(region, &at(region)?, &self.facts, self.slots)
             }
             PartId::In(_, RegionPart::Function) => return Ok(None),
         }))
