@@ -258,7 +258,7 @@ pub async fn run(
 
     let left = tokio::select! {
         () = shutdown.cancelled() => None,
-        pid = succeed::door(&world.settings.upgrade, offered, &orders) => Some(pid),
+        successor = succeed::door(&world.settings.upgrade, offered, &orders) => Some(successor),
     };
     let parts = stop::Parts {
         ready: &ready,
@@ -273,7 +273,7 @@ pub async fn run(
     };
     match left {
         None => stop::in_order(world.settings.stop, parts).await,
-        Some(pid) => stop::succeeded(&world.settings, pid, &shutdown, parts).await,
+        Some(successor) => stop::succeeded(&world.settings, &successor, &shutdown, parts).await,
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ mod wire;
 
 pub mod sockets;
 
-pub use self::door::{Door, Offered};
+pub use self::door::{Door, Offered, Successor};
 pub use self::takeover::{HandoverError, Takeover, activated};
 
 /// Both sides say this first; a later one that means something else gets another number.

@@ -273,6 +273,7 @@ impl TryFrom<File> for Settings {
             upgrade: Upgrade {
                 socket: file.upgrade.socket,
                 patience: some_time(file.upgrade.patience, UPGRADE_PATIENCE, "upgrade.patience")?,
+                grace: span(file.upgrade.grace, STOP_GRACE),
             },
             regions: regions::regions(file.regions, file.upstream.ca.is_some())?,
         })

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::BACKGROUND;
 use crate::admin::Ready;
 use crate::config::{Settings, Stop};
+use crate::handover::Successor;
 use crate::listen::Farewell;
 use crate::notify::{self, Word};
 use crate::upstream::Pool;
@@ -38,11 +39,12 @@ pub(super) struct Parts<'a> {
 }
 
 /// Stops everything; returns when it has stopped.
-pub(super) async fn in_order(settings: Stop, parts: Parts<'_>) {
+pub(super) async fn in_order(settings: Stop, mut parts: Parts<'_>) {
     notify::tell(Word::Stopping);
     parts.ready.stop();
     tracing::info!(notice = ?settings.notice, "stopping: not ready any more, still serving");
     sleep(settings.notice).await;
+    close(&mut parts).await;
     finish(settings.grace, sleep(settings.grace), parts).await;
 }
 
@@ -50,19 +52,21 @@ pub(super) async fn in_order(settings: Stop, parts: Parts<'_>) {
 /// usual grace.
 pub(super) async fn succeeded(
     settings: &Settings,
-    pid: Option<i32>,
+    successor: &Successor,
     shutdown: &CancellationToken,
-    parts: Parts<'_>,
+    mut parts: Parts<'_>,
 ) {
-    if let Some(pid) = pid {
+    if let Some(pid) = successor.pid {
         notify::tell(Word::Successor(pid));
     }
     tracing::info!(
-        pid,
+        pid = successor.pid,
         "a successor serves the ports; this edge finishes its calls"
     );
     parts.farewell.succeeded();
     parts.serving.cancel();
+    close(&mut parts).await;
+    successor.leave().await;
     let (grace, stop) = (settings.upgrade.grace, settings.stop.grace);
     let stopped = async {
         shutdown.cancelled().await;
@@ -77,10 +81,14 @@ pub(super) async fn succeeded(
     finish(grace, over, parts).await;
 }
 
-async fn finish(grace: Duration, over: impl Future<Output = ()>, mut parts: Parts<'_>) {
+/// Accepts nothing any more, and tells who is connected.
+async fn close(parts: &mut Parts<'_>) {
     parts.drain.send_replace(true);
     while parts.listeners.join_next().await.is_some() {}
     parts.calls.close();
+}
+
+async fn finish(grace: Duration, over: impl Future<Output = ()>, mut parts: Parts<'_>) {
     tracing::info!(
         connections = parts.calls.len(),
         ?grace,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::EdgeError;
 use crate::admin::Ready;
 use crate::config::Upgrade;
-use crate::handover::{Door, HandoverError, Offered, Takeover};
+use crate::handover::{Door, HandoverError, Offered, Successor, Takeover};
 use crate::orders::Desk;
 use crate::table::SnapshotReader;
 
@@ -63,7 +63,7 @@ pub(super) async fn ready(
 }
 
 /// Waits for a successor; for ever if there can be none.
-pub(super) async fn door(upgrade: &Upgrade, offered: Offered, orders: &Desk) -> Option<i32> {
+pub(super) async fn door(upgrade: &Upgrade, offered: Offered, orders: &Desk) -> Successor {
     let Some(path) = &upgrade.socket else {
         return std::future::pending().await;
     };

@@ -25,6 +25,14 @@ pub struct Door {
     owner: u32,
 }
 
+/// Who takes over, and waits to hear that the ports are its own.
+#[derive(Debug)]
+pub struct Successor {
+    /// Its process id.
+    pub pid: Option<i32>,
+    stream: UnixStream,
+}
+
 /// For one word of the other side that it needs nothing for.
 const WORD: Duration = Duration::from_secs(5);
 /// After a failed accept.
@@ -55,14 +63,14 @@ impl Door {
         })
     }
 
-    /// Waits for a successor that serves; returns its process id. Whoever fails before that has changed nothing.
+    /// Waits for a successor that serves. Whoever fails before that has changed nothing.
     /// `busy` is told when a handover begins and when one has failed.
     pub async fn successor(
         &self,
         offered: &Offered,
         patience: Duration,
         busy: impl Fn(bool),
-    ) -> Option<i32> {
+    ) -> Successor {
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -74,7 +82,7 @@ impl Door {
             };
             busy(true);
             match self.hand_over(&stream, offered, patience).await {
-                Ok(pid) => return pid,
+                Ok(pid) => return Successor { pid, stream },
                 Err(error) => {
                     tracing::error!(%error, "an upgrade has failed; this edge goes on as before");
                     busy(false);
@@ -109,11 +117,7 @@ impl Door {
         let sockets: Vec<_> = offered.iter().map(|(_, s)| s.as_fd()).collect();
         wire::send(stream, &format!("{HELLO}{labels}"), &sockets).await?;
         match timeout(patience + WORD, wire::receive(stream)).await {
-            Ok(Ok((word, _))) if word == SERVING => {
-                // It serves: whether it hears this changes nothing any more.
-                let _ = wire::send(stream, LEAVING, &[]).await;
-                Ok(peer.pid())
-            }
+            Ok(Ok((word, _))) if word == SERVING => Ok(peer.pid()),
             Ok(Ok((word, _))) => Err(io::Error::other(format!("`{word}` is not understood"))),
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(
                 io::Error::other("the successor ended before it served; its log says why"),
@@ -124,6 +128,16 @@ impl Door {
                 Err(io::Error::other("the successor is not ready in time"))
             }
         }
+    }
+}
+
+// === impl Successor ===
+
+impl Successor {
+    /// Tells it that nothing is accepted here any more.
+    pub async fn leave(&self) {
+        // It serves: whether it hears this changes nothing any more.
+        let _ = timeout(WORD, wire::send(&self.stream, LEAVING, &[])).await;
     }
 }
 

@@ -56,8 +56,8 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_frontdoor"));
         command
             .args(self.arguments())
-            .stdout(log)
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true);
         if let Some(manager) = manager {
             command.env("NOTIFY_SOCKET", manager);
