@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -153,7 +154,7 @@ impl Common {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 call.status = 0;
-                call.problem = error.to_string();
+                call.problem = format!("{error:#}");
             }
             Err(_) => {
                 call.status = 0;
@@ -167,9 +168,13 @@ impl Common {
     async fn exchange(&self, call: &mut Call) -> anyhow::Result<()> {
         let number = usize::try_from(call.number).unwrap_or_default();
         let line = &self.lines[number % self.lines.len()];
-        let mut sender = self.sender(line).await?;
-        let request = self.request(call)?;
-        let answer = sender.send_request(request).await?;
+        let mut sent = self.send(line, call).await;
+        // The connection was taken leave of in the very moment: any caller's library tries again on another one.
+        if sent.as_ref().is_err_and(connection::is_unseen) {
+            *line.lock().await = None;
+            sent = self.send(line, call).await;
+        }
+        let answer = sent?;
         let text = |name: &str| {
             let value = answer.headers().get(name).and_then(|v| v.to_str().ok());
             value.unwrap_or_default().to_owned()
@@ -185,6 +190,11 @@ impl Common {
             call.problem = problem["type"].as_str().unwrap_or_default().to_owned();
         }
         Ok(())
+    }
+
+    async fn send(&self, line: &Line, call: &Call) -> anyhow::Result<Response<Incoming>> {
+        let mut sender = self.sender(line).await?;
+        Ok(sender.send_request(self.request(call)?).await?)
     }
 
     /// A handle on the connection, which is opened again if its other end closed it or said that it will.

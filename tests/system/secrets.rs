@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use http::Request;
 use test_support::client::{Client, Protocol, full};
 use test_support::eventually::eventually;
@@ -20,6 +21,7 @@ async fn nothing_a_stack_writes_or_shows_holds_a_credential() {
     let token = world.endpoint("/edge/admin_token").to_owned();
     assert!(key.len() > 8 && token.len() > 8);
     use_them(&world, &key, &token).await;
+    let said = queue_one(&world).await;
 
     let mut found = Vec::new();
     let mut check = |place: String, content: &[u8]| {
@@ -29,6 +31,9 @@ async fn nothing_a_stack_writes_or_shows_holds_a_credential() {
             }
         }
     };
+    for message in &said {
+        check("NATS".to_owned(), message.as_bytes());
+    }
     // What it shows: pages of people, of Prometheus, and of NATS.
     let mut shown = 0;
     let pages = ["/metrics", "/decisions", "/regions", "/ready", "/events"];
@@ -65,7 +70,10 @@ async fn nothing_a_stack_writes_or_shows_holds_a_credential() {
             check(file.display().to_string(), &content);
         }
     }
-    for kind in ["logs/edge.log", "journal/us-east.log", "jetstream"] {
+    let key_file = files.iter().find(|f| f.ends_with("running/api_key"));
+    let key_file = std::fs::read(key_file.expect("there")).expect("readable");
+    assert!(holds(&key_file, key.as_bytes()), "the search finds it");
+    for kind in ["logs/edge.log", "journal/us-east.log", "edge.orders.json"] {
         let there = files.iter().any(|f| f.to_string_lossy().contains(kind));
         assert!(there, "{kind} is not among {files:?}");
     }
@@ -107,12 +115,45 @@ async fn use_them(world: &World, key: &str, token: &str) {
             .expect("valid");
         admin.call(order).await.expect("an answer");
     }
-    // Without a worker calls wait in the queue, and with them whatever is written down of them.
-    let part = "us-east/worker";
-    world.local(&["kill", part]).expect("killed");
-    world.local(&["start", part]).expect("started");
-    let call = world.request("POST", "/echo").body(full("{}"));
-    world.call(call.expect("valid")).await.expect("an answer");
+}
+
+/// Has a call wait in the queue, where nobody can take it for a while; returns everything that was said on that region's NATS.
+async fn queue_one(world: &World) -> Vec<String> {
+    let heard = async_nats::connect(world.endpoint("/regions/us-east/nats/url")).await;
+    let heard = heard.expect("the region's NATS");
+    let mut heard = heard.subscribe(">").await.expect("subscribed");
+    let workers = ["us-east/worker", "eu-west/worker"];
+    for part in workers {
+        world.local(&["kill", part]).expect("killed");
+    }
+    let mut client = world.caller(Protocol::H2).await.expect("a connection");
+    let call = world
+        .request("POST", "/echo")
+        .header("nvcf-poll-seconds", "30");
+    let call = call.body(full("{}")).expect("valid");
+    let waiting = tokio::spawn(async move { client.call(call).await });
+    let mut said = Vec::new();
+    let queued = async {
+        while let Some(message) = heard.next().await {
+            let item = message.subject.starts_with("rq.");
+            let payload = String::from_utf8_lossy(&message.payload);
+            said.push(format!(
+                "{} {:?} {payload}",
+                message.subject, message.headers
+            ));
+            if item {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), queued)
+        .await
+        .expect("a work item");
+    for part in workers {
+        world.local(&["start", part]).expect("started");
+    }
+    waiting.await.expect("no panic").expect("an answer");
+    said
 }
 
 async fn page_of(world: &World, part: &str, page: &str) -> Vec<u8> {
@@ -141,21 +182,30 @@ async fn page_of(world: &World, part: &str, page: &str) -> Vec<u8> {
     text
 }
 
-/// Copies what a stack has written, once it has stopped.
+/// Copies what a stack has written: once while it runs, because some of it goes with it, and once when it has stopped and
+/// nothing is on its way to a disk any more.
 async fn keep(world: std::sync::Arc<World>) -> tempfile::TempDir {
     let kept = tempfile::tempdir().expect("a folder");
     let dir = world.dir.clone();
+    copy(&dir, &kept.path().join("running"));
     world.local(&["down"]).expect("stopped");
     eventually("the stack is down", Duration::from_secs(10), async || {
         (!dir.join("endpoints.json").exists()).then_some(())
     })
     .await;
-    for file in files(&dir) {
-        let to = kept.path().join(file.strip_prefix(&dir).expect("inside"));
-        std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-        std::fs::copy(&file, &to).expect("copied");
-    }
+    copy(&dir, &kept.path().join("stopped"));
     kept
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let copy = to.join(file.strip_prefix(from).expect("inside"));
+        std::fs::create_dir_all(copy.parent().expect("a folder")).expect("made");
+        // What is gone meanwhile was renamed or has been acknowledged.
+        if let Err(error) = std::fs::copy(&file, &copy) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+        }
+    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
