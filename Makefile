@@ -3,7 +3,7 @@
 # cargo's own variable, if it is set.
 CARGO_TARGET_DIR ?= target
 
-.PHONY: help setup demo test lint bench sim drill metrics
+.PHONY: help setup demo test lint bench sim endure drill metrics
 
 help:
 	@echo 'make demo    build, then run edge, two regions and all they need; prints a curl line; Ctrl-C stops it'
@@ -11,7 +11,8 @@ help:
 	@echo 'make lint    formatting, lints, documentation'
 	@echo 'make bench   measure'
 	@echo 'make sim     route millions of simulated calls, by our policy and by others, and compare'
-	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 15 minutes)'
+	@echo 'make endure  large bodies, 10,000 waiting calls, 110 kills, calls silent for MINUTES=15 (about 25 minutes)'
+	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 7 minutes; RUNS=5: 35)'
 	@echo 'make setup   install what the others need and this machine lacks (they do it themselves)'
 
 setup:
@@ -37,6 +38,13 @@ bench: setup
 # Twenty regions, two hundred edges, two thousand functions; some ten minutes. The small one is among the tests.
 sim:
 	EDGE_SIM=full cargo test --release -p frontdoor --test simulation -- --nocapture the_table
+
+# The full forms of what the tests of endurance do in short, one at a time, each with a line of figures.
+MINUTES ?= 15
+endure: setup
+	cargo build --release --bin frontdoor
+	FRONTDOOR_ENDURE=full FRONTDOOR_ENDURE_MINUTES=$(MINUTES) FRONTDOOR_BINARY="$(abspath $(CARGO_TARGET_DIR)/release/frontdoor)" \
+		cargo test -p frontdoor --test system -- --nocapture --test-threads=1 endurance
 
 # On stacks of its own, three regions at 5, 40 and 120 ms. RUNS=5 for figures to keep; the table is for ops/README.md.
 RUNS ?= 1

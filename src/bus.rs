@@ -2,13 +2,11 @@
 //!
 //! Called by `chatter.rs` and `orders/share.rs`, each with a connection of its own.
 
-use std::io;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
+use frontdoor_bus::{Access, AccessError};
 use frontdoor_protocol::subject;
-
-use crate::config::Nats;
 
 /// Between attempts to connect, half of it up to one and a half: short, since a hub that returns should be heard soon,
 /// and not the same for all edges.
@@ -19,15 +17,9 @@ pub const CONNECT: Duration = Duration::from_secs(2);
 /// Options for a connection of that name.
 ///
 /// # Errors
-/// If the credentials file cannot be read.
-pub async fn options(nats: &Nats, name: &str) -> io::Result<ConnectOptions> {
-    let mut options = match &nats.credentials_file {
-        Some(file) => ConnectOptions::with_credentials_file(file).await?,
-        None => ConnectOptions::new(),
-    };
-    if let Some((user, password)) = &nats.login {
-        options = options.user_and_password(user.clone(), password.clone());
-    }
+/// If a file it needs cannot be used.
+pub async fn options(nats: &Access, name: &str) -> Result<ConnectOptions, AccessError> {
+    let options = nats.options().await?;
     Ok(options
         .name(name)
         .max_reconnects(None)

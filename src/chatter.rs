@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event as NatsEvent, Message};
+use frontdoor_bus::{Access, AccessError};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -23,14 +24,13 @@ pub use self::peers::Turn;
 use self::peers::{ALIVE, Peers};
 use self::speak::Voice;
 use crate::bus;
-use crate::config::Nats;
 use crate::metrics::Metrics;
 use crate::table::{Event, SnapshotReader};
 
 /// What the task needs.
 pub struct Chatter {
     /// Where NATS is.
-    pub settings: Nats,
+    pub settings: Access,
     /// The number by which other edges know us; drawn at the start.
     pub edge: u64,
     /// What we say.
@@ -54,9 +54,9 @@ struct Session {
 /// Why a connection is given up.
 #[derive(Debug, thiserror::Error)]
 enum ChatterError {
-    /// The credentials file cannot be read.
-    #[error("credentials: {0}")]
-    Credentials(#[from] std::io::Error),
+    /// A file needed to log in cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The URL is malformed, or the like.
     #[error(transparent)]
     Connect(#[from] async_nats::ConnectError),
@@ -205,7 +205,7 @@ impl Chatter {
         });
     }
 
-    async fn options(&self) -> Result<ConnectOptions, std::io::Error> {
+    async fn options(&self) -> Result<ConnectOptions, AccessError> {
         let metrics = Arc::clone(&self.metrics);
         Ok(bus::options(&self.settings, "frontdoor-edge")
             .await?

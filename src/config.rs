@@ -17,7 +17,7 @@ pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 pub use self::explain::ExplainSettings;
 pub use self::regions::{RegionSettings, UpstreamEndpoint};
 pub use self::settings::{
-    Admin, CertificateFiles, Listen, Nats, Probe, Resolver, Settings, Stop, Upgrade,
+    Admin, CertificateFiles, Listen, Probe, Resolver, Settings, Stop, Upgrade,
 };
 
 /// Reads and checks a configuration file. Paths in it are relative to its folder.

@@ -225,6 +225,7 @@ pub async fn run(
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
         handshake: world.settings.calls.handshake,
         streams: world.settings.listen.streams,
+        ping: world.settings.listen.ping,
         draining,
         farewell: farewell.clone(),
         tasks: calls.clone(),

@@ -36,6 +36,8 @@ pub struct Front<A> {
     pub handshake: Duration,
     /// The most HTTP/2 streams on a connection.
     pub streams: u32,
+    /// How often a caller on HTTP/2 is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
     /// Turns true when no new calls are wanted.
     pub draining: ShutdownWatch,
     /// How long a connection may stay on after that which has no call yet.

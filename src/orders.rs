@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use frontdoor_bus::Access;
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 pub use self::book::{Book, MAX_WEIGHT, Wish};
 pub use self::guard::{Refusal, Standing, may_drain};
 use self::share::{Share, Shared};
-use crate::config::Nats;
 use crate::region::RegionIndex;
 use crate::table::{Event, Order};
 
@@ -66,7 +66,7 @@ pub struct Clerk {
     /// Where the book is kept over a restart.
     pub file: Option<PathBuf>,
     /// Where it is shared.
-    pub nats: Option<Nats>,
+    pub nats: Option<Access>,
     /// Changes asked for.
     pub requests: mpsc::Receiver<Request>,
     /// Where orders take effect.

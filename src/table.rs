@@ -13,6 +13,7 @@ mod freshness;
 mod health;
 mod hearing;
 mod latency;
+mod site;
 mod snapshot;
 mod state;
 mod window;
@@ -32,6 +33,7 @@ pub use self::facts::{Column, Fact, Lesson};
 pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
+pub use self::site::Site;
 pub use self::snapshot::{
     EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, UNMEASURED,
     place,
@@ -245,10 +247,13 @@ impl Table {
         let (catalog, sums) = (&mut self.catalog, &mut self.sums);
         let mut split = Vec::new();
         let state = &mut self.regions[index];
-        let changed = state
-            .hearing
-            .take(report, now, &mut state.column, |function, version| {
-                let known = catalog.version(function, version);
+        let changed = state.hearing.take(
+            report,
+            now,
+            &mut state.column,
+            |function, version, guess| {
+                let guess = guess.filter(|row| catalog.is(*row, function, version));
+                let known = guess.or_else(|| catalog.version(function, version));
                 known.or_else(
                     || match Arc::make_mut(catalog).add(function, version, sums) {
                         Added::First(row) => Some(row),
@@ -265,7 +270,8 @@ impl Table {
                         Added::Full => None,
                     },
                 )
-            });
+            },
+        );
         state.reported(&changed);
         state.notice_draining(now);
         let mut stale: Vec<Row> = changed

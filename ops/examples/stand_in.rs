@@ -162,10 +162,10 @@ fn up_options(args: &Args, dir: PathBuf) -> anyhow::Result<UpOptions> {
         https_port: port("--https-port")?,
         http_port: port("--http-port")?,
         admin_port: port("--admin-port")?,
-        slots: args.option("--slots").unwrap_or("64").parse()?,
         detach: args.has("--detach"),
         binary: std::env::current_exe()?,
         nats_server: args.option("--nats-server").ok().map(PathBuf::from),
+        set: vec![],
         quiet: args.has("--quiet"),
         stop_on_stdin_eof: args.has("--stop-on-stdin-eof"),
     })

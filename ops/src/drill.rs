@@ -95,6 +95,8 @@ pub(crate) struct Outcome {
     region: String,
     /// RFC 3339.
     started: String,
+    /// What the edge said was wrong with the region, one after the other.
+    names: Vec<String>,
     /// What is worse than promised.
     broken: Vec<String>,
     /// Why it could not be done.
@@ -129,7 +131,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<bo
                     "interrupted during {drill}: what it broke may still be broken; `frontdoor local status` shows it"
                 );
             };
-            outcomes.push(outcome.with_context(|| format!("drill {drill}"))?);
+            // One that could not be done is no reason to lose what the others showed.
+            outcomes.push(outcome.unwrap_or_else(|error| {
+                say(&format!("  {error:#}"));
+                Outcome::undone(*drill, run, &error)
+            }));
         }
     }
     if let Some(file) = &options.json {
@@ -257,7 +263,9 @@ async fn on(
         }
     };
     if unsupported.is_none() {
-        returned(&watch, region.as_str(), times.patience).await;
+        if drill.returns() {
+            returned(&load, region.as_str(), healed, times.patience).await;
+        }
         sleep(times.after).await;
     }
     let held = streams.end().await;
@@ -265,10 +273,11 @@ async fn on(
     let changes = watch.end().await;
     for change in &changes {
         say(&format!(
-            "  {:8.3} s  {} {}",
+            "  {:8.3} s  {} {} {}",
             signed(change.at, fault),
             change.region,
-            change.health
+            change.health,
+            change.fault
         ));
     }
     let (after, executions, rerouted) = (
@@ -276,9 +285,16 @@ async fn on(
         target.executions(&path),
         target.rerouted(&path),
     );
+    // The bus is nobody's own, and its loss shows with each region.
+    let concerned = |c: &&watch::Change| drill == Drill::NatsHubLoss || c.region == region.as_str();
     let noticed = changes
         .iter()
-        .find(|c| c.region == region.as_str() && c.at > fault && c.health != "up");
+        .filter(|_| drill.is_named())
+        .filter(concerned)
+        .find(|c| c.at > fault && (c.health != "up" || c.fault != "none"));
+    let names = changes.iter().filter(|c| c.region == region.as_str());
+    let mut names: Vec<String> = names.map(|c| c.fault.clone()).collect();
+    names.dedup();
     let figures = Figures::of(&Seen {
         drill,
         region: region.as_str(),
@@ -317,6 +333,7 @@ async fn on(
         region: region.to_string(),
         started: OffsetDateTime::from(begun).to_string(),
         broken,
+        names,
         figures: unsupported.is_none().then_some(figures),
         unsupported,
     };
@@ -348,8 +365,8 @@ async fn well(target: &Target) -> anyhow::Result<()> {
         let unwell = match target.health().await {
             Ok(health) => health
                 .into_iter()
-                .filter(|(_, h)| h != "up")
-                .map(|(r, h)| format!("{r} is {h}"))
+                .filter(|seen| seen.health != "up" || seen.fault != "none")
+                .map(|seen| format!("{} is {} ({})", seen.region, seen.health, seen.fault))
                 .collect(),
             Err(error) => vec![format!("{error:#}")],
         };
@@ -367,7 +384,7 @@ async fn well(target: &Target) -> anyhow::Result<()> {
 
 /// The region that serves most, which is the one worth breaking.
 async fn busiest(target: &Target) -> anyhow::Result<RegionName> {
-    let (_, world) = target.admin("GET", "/regions").await?;
+    let world = target.admin("/regions").await?;
     let regions = world["regions"].as_array().into_iter().flatten();
     let busiest = regions.max_by_key(|r| r["served"].as_u64().unwrap_or_default());
     let name = busiest.and_then(|r| r["name"].as_str().map(str::to_owned));
@@ -377,10 +394,10 @@ async fn busiest(target: &Target) -> anyhow::Result<RegionName> {
         .context("the edge's name of a region")
 }
 
-/// Waits until the edge uses the region again, or patience ends; the figures say which.
-async fn returned(watch: &Watch, region: &str, patience: Duration) {
+/// Waits until the region answers calls again that were sent after it was mended, or patience ends; the figures say which.
+async fn returned(load: &Load, region: &str, healed: Duration, patience: Duration) {
     let limit = Instant::now() + patience;
-    while Instant::now() < limit && !matches!(watch.now(region).as_deref(), Some("up" | "ramp")) {
+    while Instant::now() < limit && load.last_answered_by(region).is_none_or(|at| at < healed) {
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -427,6 +444,20 @@ fn print(text: &str) {
 impl Outcome {
     fn ok(&self) -> bool {
         self.broken.is_empty() && self.unsupported.is_none()
+    }
+
+    /// One that came to no figures.
+    fn undone(drill: Drill, run: u32, error: &anyhow::Error) -> Self {
+        Self {
+            drill,
+            run,
+            region: String::new(),
+            started: OffsetDateTime::now_utc().to_string(),
+            broken: vec![format!("{error:#}")],
+            names: vec![],
+            unsupported: None,
+            figures: None,
+        }
     }
 
     fn verdict(&self) -> String {

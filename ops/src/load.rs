@@ -10,7 +10,8 @@ mod connection;
 
 mod streams;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -59,9 +60,13 @@ pub struct Plan {
 pub struct Load {
     stop: CancellationToken,
     task: JoinSet<Vec<Call>>,
+    answered: Arc<Answered>,
     /// When it began.
     pub started: Instant,
 }
+
+/// When the latest of the answered calls was sent that each region answered.
+type Answered = std::sync::Mutex<HashMap<String, Duration>>;
 
 /// One of the connections, opened again when it is gone.
 type Line = Mutex<Option<Sender>>;
@@ -73,6 +78,7 @@ struct Common {
     large: Bytes,
     lines: Vec<Line>,
     started: Instant,
+    answered: Arc<Answered>,
 }
 
 // === impl Load ===
@@ -88,20 +94,30 @@ impl Load {
             lines.push(Mutex::new(Some(plan.caller.connect().await?)));
         }
         let (stop, started) = (CancellationToken::new(), Instant::now());
+        let answered = Arc::<Answered>::default();
         let common = Arc::new(Common {
             small: filler(plan.body),
             large: filler(plan.large_body),
             plan,
             lines,
             started,
+            answered: Arc::clone(&answered),
         });
         let mut task = JoinSet::new();
         task.spawn(pace(common, stop.clone()));
         Ok(Self {
             stop,
             task,
+            answered,
             started,
         })
+    }
+
+    /// When the latest call was sent that a region has answered.
+    #[must_use]
+    pub fn last_answered_by(&self, region: &str) -> Option<Duration> {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.get(region).copied()
     }
 
     /// Ends the load, waits for what is under way, and returns every call in the order they were sent.
@@ -162,6 +178,11 @@ impl Common {
             }
         }
         call.took = sent.elapsed();
+        if call.answered() {
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = answered.entry(call.region.clone()).or_default();
+            *last = call.at.max(*last);
+        }
         call
     }
 

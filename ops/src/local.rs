@@ -28,6 +28,8 @@ mod wan;
 
 mod files;
 
+mod tuning;
+
 pub(crate) mod certificates;
 
 mod folder;
@@ -63,6 +65,8 @@ use control::Client;
 use folder::Folder;
 use show::say;
 
+pub use tuning::Tuning;
+
 /// What a stack is to be.
 #[derive(Debug, Clone)]
 pub struct UpOptions {
@@ -78,14 +82,14 @@ pub struct UpOptions {
     pub http_port: u16,
     /// The edge's admin port.
     pub admin_port: u16,
-    /// Calls that each region's worker runs at once.
-    pub slots: u16,
     /// Return when the stack is ready, and leave it running.
     pub detach: bool,
     /// The `frontdoor` program that the parts are run with.
     pub binary: PathBuf,
     /// The NATS server; looked for if not given.
     pub nats_server: Option<PathBuf>,
+    /// Settings laid over those that the stack writes for its parts.
+    pub set: Vec<Tuning>,
     /// Print nothing but errors.
     pub quiet: bool,
     /// Stop when standard input is closed, as it is when whoever started this process ends.
@@ -171,6 +175,11 @@ pub(crate) fn replace_certificates(dir: &Path, new: &Certificates) -> anyhow::Re
     folder.write(folder::CA, &format!("{old}{}", new.ca))?;
     folder.write_secret("edge.key", &new.key)?;
     folder.write("edge.pem", &new.chain)
+}
+
+/// Replaces the edge's configuration.
+pub(crate) fn replace_edge_config(dir: &Path, text: &str) -> anyhow::Result<()> {
+    Folder::new(dir)?.write("edge.toml", text)
 }
 
 /// Changes WAN delays of a running stack.

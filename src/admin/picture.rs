@@ -195,10 +195,10 @@ fn places(snapshot: &Snapshot, row: Row) -> Vec<Place> {
             let (fact, _) = view.facts.get(row)?;
             fact.deployed().then_some(Place {
                 region,
-                workers: fact.workers,
-                slots: fact.slots,
-                free: fact.free,
-                queued: fact.queued,
+                workers: fact.workers.into(),
+                slots: fact.slots.into(),
+                free: fact.free.into(),
+                queued: fact.queued.into(),
                 service_ms: fact.service_ms,
                 lesson: match fact.lesson {
                     Lesson::None => None,

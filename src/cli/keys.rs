@@ -4,14 +4,16 @@
 //! those), not into files, not over NATS. What is stored, and printed on standard output, is its SHA-256.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use async_nats::{Client, ConnectOptions};
+use async_nats::Client;
 use clap::{ArgGroup, Args, Subcommand};
+use frontdoor_bus::{Access, NatsTable, TlsTable};
 use frontdoor_protocol::key::{KeyHash, PREFIX};
 use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::FunctionId;
@@ -38,6 +40,13 @@ pub(super) enum Keys {
     /// Read a key from standard input and print the SHA-256 it is stored under.
     #[command(after_help = "Example:\n  frontdoor keys hash < key.txt")]
     Hash,
+    /// Make an nkey, by which NATS servers know a program: the seed goes into a file, its public half is printed.
+    #[command(after_help = NKEY_HELP)]
+    Nkey {
+        /// The file for the seed; it must not exist.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Refuse a key in every region from now on.
     #[command(after_help = REVOKE_HELP)]
     Revoke(Revoke),
@@ -47,6 +56,10 @@ const NEW_HELP: &str = "Examples:\n  frontdoor keys new --name acme --all >> key
     frontdoor keys new --name trial --function 0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11 --expires 30d\n\n\
     Put the printed lines into the file that auth.keys_file of invocation.toml names, in every region. It is read \
     again within a second, no restart is needed. Nobody can show the key again: only its SHA-256 is stored.";
+
+const NKEY_HELP: &str = "Example:\n  frontdoor keys nkey edge.nk\n\n\
+    The file is for nats.nkey_file of edge.toml, invocation.toml or worker.toml, and stays with that program. What is \
+    printed begins with U, is no secret, and goes into the server's configuration: { nkey: U… }, as deploy/nats has it.";
 
 const REVOKE_HELP: &str = "Examples:\n  \
     frontdoor keys revoke 9f86d081… --nats nats://hub:4222 --user operator --password-file hub.pw\n  \
@@ -87,8 +100,14 @@ pub(super) struct Revoke {
     #[arg(long, value_name = "URL")]
     nats: String,
     /// A credentials file for it.
-    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "nkey_file"])]
     credentials: Option<PathBuf>,
+    /// A file with the seed of an nkey for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    nkey_file: Option<PathBuf>,
+    /// The authorities that its certificate comes from; implies TLS.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// A user of it.
     #[arg(long, requires = "password_file")]
     user: Option<String>,
@@ -100,10 +119,25 @@ pub(super) struct Revoke {
 pub(super) fn run(command: Keys) -> anyhow::Result<ExitCode> {
     match command {
         Keys::New(new) => make(&new)?,
+        Keys::Nkey { file } => nkey(&file)?,
         Keys::Hash => println!("{}", hash(&from_stdin()?)),
         Keys::Revoke(revoke) => return in_every_region(revoke),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn nkey(file: &Path) -> anyhow::Result<()> {
+    let pair = nkeys::KeyPair::new_user();
+    let seed = pair.seed().context("no seed")?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .and_then(|mut open| writeln!(open, "{seed}"))
+        .with_context(|| format!("{} cannot be written", file.display()))?;
+    println!("{}", pair.public_key());
+    Ok(())
 }
 
 fn make(new: &New) -> anyhow::Result<()> {
@@ -199,18 +233,26 @@ fn in_every_region(revoke: Revoke) -> anyhow::Result<ExitCode> {
 }
 
 async fn connect(revoke: &Revoke) -> anyhow::Result<Client> {
-    let mut options = match &revoke.credentials {
-        Some(file) => ConnectOptions::with_credentials_file(file)
-            .await
-            .with_context(|| format!("{} cannot be used", file.display()))?,
-        None => ConnectOptions::new(),
-    };
-    if let (Some(user), Some(file)) = (&revoke.user, &revoke.password_file) {
-        let password = std::fs::read_to_string(file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
-        options = options.user_and_password(user.clone(), password.trim().to_owned());
-    }
-    options
+    let password = revoke.password_file.as_ref().map(|file| {
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("{} cannot be read", file.display()))?;
+        anyhow::Ok(text.trim().to_owned())
+    });
+    let access = Access::try_from(NatsTable {
+        url: revoke.nats.clone(),
+        credentials_file: revoke.credentials.clone(),
+        nkey_file: revoke.nkey_file.clone(),
+        user: revoke.user.clone(),
+        password: password.transpose()?,
+        tls: revoke.ca.clone().map(|ca| TlsTable {
+            ca: Some(ca),
+            cert: None,
+            key: None,
+        }),
+    })?;
+    access
+        .options()
+        .await?
         .name("frontdoor-keys-revoke")
         .connection_timeout(CONNECT)
         .custom_inbox_prefix(subject::CHATTER_INBOX)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use frontdoor_ops::local::{self, UpOptions};
+use frontdoor_ops::local::{self, Tuning, UpOptions};
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
@@ -72,15 +72,15 @@ pub(super) struct Up {
     /// Port of the edge's own pages; 0 takes any free one.
     #[arg(long, default_value_t = 9901)]
     admin_port: u16,
-    /// Calls that each region's worker runs at once.
-    #[arg(long, default_value_t = 64)]
-    slots: u16,
     /// Return when everything is ready; `local down` stops it.
     #[arg(long)]
     detach: bool,
     /// The nats-server to use; otherwise `.tools/bin/nats-server`, then the one on PATH. 2.11 or newer.
     #[arg(long, value_name = "FILE")]
     nats_server: Option<PathBuf>,
+    /// A setting of a part instead of the stack's own: `us-east/worker:slots=4`, `edge:limits.calls=100`.
+    #[arg(long, value_name = "PART:KEY=VALUE")]
+    set: Vec<Tuning>,
     /// Say only what goes wrong.
     #[arg(long)]
     quiet: bool,
@@ -139,10 +139,10 @@ fn options(up: Up) -> anyhow::Result<UpOptions> {
         https_port: up.https_port,
         http_port: up.http_port,
         admin_port: up.admin_port,
-        slots: up.slots,
         detach: up.detach,
         binary: std::env::current_exe().context("cannot tell where this program is")?,
         nats_server: up.nats_server,
+        set: up.set,
         quiet: up.quiet,
         stop_on_stdin_eof: up.stop_on_stdin_eof,
     })

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use frontdoor_bus::NatsTable;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ pub(super) struct File {
     pub(super) tls: TlsFile,
     #[serde(default)]
     pub(super) resolver: ResolverFile,
-    pub(super) nats: Option<NatsFile>,
+    pub(super) nats: Option<NatsTable>,
     #[serde(default)]
     pub(super) probe: ProbeFile,
     #[serde(default)]
@@ -49,6 +50,7 @@ pub(super) struct ListenFile {
     pub(super) admin: SocketAddr,
     pub(super) connections: Option<usize>,
     pub(super) streams: Option<u32>,
+    pub(super) ping: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,15 +81,6 @@ pub(super) struct ResolverFile {
     pub(super) timeout: Option<Span>,
     pub(super) min_ttl: Option<Span>,
     pub(super) max_ttl: Option<Span>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NatsFile {
-    pub(super) url: String,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) credentials_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +114,9 @@ pub(super) struct RouteFile {
     pub(super) peer_margin: Option<Span>,
     pub(super) peer_ratio: Option<f64>,
     pub(super) moves: Option<u8>,
+    pub(super) service: Option<Span>,
+    pub(super) cold: Option<Span>,
+    pub(super) retry_after: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

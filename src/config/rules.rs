@@ -52,7 +52,9 @@ pub(super) fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
         peer_margin: span(file.peer_margin, base.peer_margin),
         peer_ratio: file.peer_ratio.unwrap_or(base.peer_ratio),
         moves: file.moves.unwrap_or(base.moves),
-        ..base
+        service: span(file.service, base.service),
+        cold: span(file.cold, base.cold),
+        retry_after: span(file.retry_after, base.retry_after),
     };
     require(
         (0.0..=1.0).contains(&policy.peer_ratio),
@@ -60,5 +62,16 @@ pub(super) fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
         "must be from 0 to 1",
     )?;
     require(policy.moves <= 3, "route.moves", "must be at most 3")?;
+    require(
+        !policy.service.is_zero(),
+        "route.service",
+        "must be above 0: a queue that costs no time would never be avoided",
+    )?;
+    // It is told in whole seconds, and 0 would call for a storm.
+    require(
+        policy.retry_after.as_secs() > 0,
+        "route.retry_after",
+        "must be at least 1s",
+    )?;
     Ok(policy)
 }

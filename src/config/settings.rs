@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::span::Span;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::explain::{self, ExplainSettings};
-use super::file::{File, NatsFile, ProbeFile, ResolverFile};
+use super::file::{File, ProbeFile, ResolverFile};
 use super::regions::{self, RegionSettings};
 use super::rules;
 use crate::route::Policy;
@@ -19,6 +20,8 @@ use crate::table::Limits;
 const CONNECTIONS: usize = 20_000;
 /// HTTP/2 streams per client connection: a busy client multiplexes hundreds of waiting calls.
 const STREAMS: u32 = 1_000;
+/// Callers who cannot PING keep their way through NATs and load balancers by ours, and these wait a minute or more.
+const PING: Duration = Duration::from_secs(20);
 /// DNS: one question, then the next server.
 const RESOLVER_TIMEOUT: Duration = Duration::from_millis(500);
 /// A TTL below this would ask DNS more often than a change there can matter.
@@ -58,7 +61,7 @@ pub struct Settings {
     /// How to resolve regions' names.
     pub resolver: Resolver,
     /// The hub or leaf to hear chatter from; the edge works without.
-    pub nats: Option<Nats>,
+    pub nats: Option<Access>,
     /// How to check endpoints.
     pub probe: Probe,
     /// How to judge endpoints.
@@ -96,6 +99,8 @@ pub struct Listen {
     pub connections: usize,
     /// The most HTTP/2 streams on one of them.
     pub streams: u32,
+    /// How often a caller on HTTP/2 is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
 }
 
 /// What operators may do over the admin port.
@@ -127,17 +132,6 @@ pub struct Resolver {
     pub min_ttl: Duration,
     /// Upper bound of a TTL.
     pub max_ttl: Duration,
-}
-
-/// How to reach NATS.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Nats {
-    /// `nats://host:port` or `tls://host:port`.
-    pub url: String,
-    /// User and password.
-    pub login: Option<(String, String)>,
-    /// A `.creds` file.
-    pub credentials_file: Option<PathBuf>,
 }
 
 /// How to check endpoints.
@@ -200,12 +194,8 @@ impl Settings {
         {
             *file = folder.join(&*file);
         }
-        if let Some(file) = self
-            .nats
-            .as_mut()
-            .and_then(|nats| nats.credentials_file.as_mut())
-        {
-            *file = folder.join(&*file);
+        if let Some(nats) = &mut self.nats {
+            nats.under(folder);
         }
     }
 }
@@ -231,6 +221,7 @@ impl TryFrom<File> for Settings {
             admin: file.listen.admin,
             connections: file.listen.connections.unwrap_or(CONNECTIONS),
             streams: file.listen.streams.unwrap_or(STREAMS),
+            ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
         require(
             listen.connections > 0,
@@ -257,7 +248,7 @@ impl TryFrom<File> for Settings {
                 })
                 .collect(),
             resolver: resolver(file.resolver)?,
-            nats: file.nats.map(nats).transpose()?,
+            nats: file.nats.map(Access::try_from).transpose()?,
             probe: probe(file.probe)?,
             limits: rules::limits(&file.health)?,
             policy: rules::policy(&file.route)?,
@@ -277,15 +268,6 @@ impl TryFrom<File> for Settings {
             },
             regions: regions::regions(file.regions, file.upstream.ca.is_some())?,
         })
-    }
-}
-
-impl std::fmt::Debug for Nats {
-    /// Without the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nats")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
     }
 }
 
@@ -326,23 +308,6 @@ fn resolver(file: ResolverFile) -> Result<Resolver, RuleError> {
         timeout,
         min_ttl,
         max_ttl,
-    })
-}
-
-fn nats(file: NatsFile) -> Result<Nats, RuleError> {
-    let known = ["nats://", "tls://"]
-        .iter()
-        .any(|scheme| file.url.starts_with(scheme));
-    require(known, "nats.url", "must start with nats:// or tls://")?;
-    let login = match (file.user, file.password) {
-        (Some(user), Some(password)) => Some((user, password)),
-        (None, None) => None,
-        _ => return Err(RuleError::new("nats.user", "user and password go together")),
-    };
-    Ok(Nats {
-        url: file.url,
-        login,
-        credentials_file: file.credentials_file,
     })
 }
 

@@ -17,10 +17,6 @@ use tokio::time::{sleep, timeout};
 
 use super::Front;
 
-/// How often a caller is asked whether it still lives.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// How long it may take to answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection without any stream for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
 /// While draining, a connection is closed after a second without any stream, whether or not its caller takes leave:
@@ -51,7 +47,7 @@ where
         return;
     };
     let active = Arc::new(AtomicUsize::new(0));
-    let alive = keep_alive(connection.ping_pong(), Arc::clone(&active));
+    let alive = keep_alive(connection.ping_pong(), Arc::clone(&active), front.ping);
     tokio::pin!(alive);
     let mut draining = front.draining.clone();
     let mut drains = false;
@@ -90,21 +86,21 @@ where
 }
 
 /// Returns when the caller is gone, or has been idle for too long.
-async fn keep_alive(ping_pong: Option<h2::PingPong>, active: Arc<AtomicUsize>) {
+async fn keep_alive(ping_pong: Option<h2::PingPong>, active: Arc<AtomicUsize>, every: Duration) {
     let Some(mut ping_pong) = ping_pong else {
         return std::future::pending().await;
     };
     let mut idle = Duration::ZERO;
     loop {
-        sleep(PING_EVERY).await;
+        sleep(every).await;
         if !matches!(
-            timeout(PING_TIMEOUT, ping_pong.ping(h2::Ping::opaque())).await,
+            timeout(every, ping_pong.ping(h2::Ping::opaque())).await,
             Ok(Ok(_))
         ) {
             return;
         }
         idle = if active.load(Ordering::Relaxed) == 0 {
-            idle + PING_EVERY
+            idle + every
         } else {
             Duration::ZERO
         };

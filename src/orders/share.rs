@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::{self, kv};
+use frontdoor_bus::Access;
 use frontdoor_protocol::names::RegionName;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Book, Wish};
 use crate::bus;
-use crate::config::Nats;
 
 /// How far an order got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Share {
 
 /// The task.
 struct Sharer {
-    nats: Nats,
+    nats: Access,
     known: Book,
     tell: mpsc::Receiver<Telling>,
     heard: mpsc::Sender<(RegionName, Wish)>,
@@ -66,7 +66,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 impl Share {
     /// Starts sharing; without NATS there is nobody to share with.
-    pub(super) fn start(nats: Option<Nats>, known: Book, stop: CancellationToken) -> Self {
+    pub(super) fn start(nats: Option<Access>, known: Book, stop: CancellationToken) -> Self {
         let (heard_in, heard) = mpsc::channel(QUEUE);
         let mut task = JoinSet::new();
         let tell = nats.map(|nats| {

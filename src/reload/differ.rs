@@ -1,6 +1,8 @@
 //! What differs between two configurations that a running edge cannot change (pure).
 
-use crate::config::{RegionSettings, Settings};
+use std::net::SocketAddr;
+
+use crate::config::{Listen, RegionSettings, Settings};
 
 /// The first key, in the order of the file, that differs and needs a start.
 pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
@@ -14,7 +16,7 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
     [
         ("domain", old.domain == new.domain),
         ("state_file", old.state_file == new.state_file),
-        ("listen", old.listen == new.listen),
+        ("listen", same_ports(&old.listen, &new.listen)),
         ("admin", old.admin == new.admin),
         ("resolver", old.resolver == new.resolver),
         ("nats", old.nats == new.nats),
@@ -29,6 +31,23 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(key, same)| (!same).then_some(key))
+}
+
+/// Whether both name the same ports. What the old one left to the system (port 0), the new one may name: whoever learnt
+/// the port writes it down, so that a restart keeps it.
+fn same_ports(old: &Listen, new: &Listen) -> bool {
+    let named = |old: SocketAddr, new: SocketAddr| match old.port() {
+        0 => SocketAddr::new(old.ip(), new.port()),
+        _ => old,
+    };
+    let http = old.http.zip(new.http).map(|(old, new)| named(old, new));
+    let named = Listen {
+        https: named(old.https, new.https),
+        http: http.or(old.http),
+        admin: named(old.admin, new.admin),
+        ..old.clone()
+    };
+    named == *new
 }
 
 #[cfg(test)]
@@ -75,6 +94,7 @@ endpoint = "http://a.test:80"
             (":80\"", ":80\"\nweight = 2.0", None),
             ("x.test", "y.test", Some("domain")),
             (":1\"", ":3\"", Some("listen")),
+            (":1\"", ":0\"", Some("listen")),
             ("a.test", "b.test", Some("regions")),
             ("name = \"a\"", "name = \"b\"", Some("regions")),
             ("[tls]", "[stop]\ngrace = \"1s\"\n[tls]", Some("stop")),
@@ -83,5 +103,13 @@ endpoint = "http://a.test:80"
             let new = settings(&TEXT.replacen(from, to, 1));
             assert_eq!(fixed(&old, &new), key, "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn a_port_that_was_left_to_the_system_may_be_named() {
+        let old = settings(&TEXT.replace(":1\"", ":0\"").replace(":2\"", ":0\""));
+        assert_eq!(fixed(&old, &settings(TEXT)), None);
+        let other = settings(&TEXT.replace("127.0.0.1:1", "127.0.0.2:1"));
+        assert_eq!(fixed(&old, &other), Some("listen"));
     }
 }

@@ -48,7 +48,9 @@ pub(super) fn choose(
             .then_some((only, Reason::Override))
             .ok_or_else(|| refusal(world, policy));
     }
-    among_well(world, policy, ask, draw)
+    let mut candidates = Candidates::new();
+    among_well(world, policy, ask, draw, &mut candidates);
+    candidates
         .pick(draw)
         .or_else(|| among_all(world, policy, ask, draw))
         .ok_or_else(|| refusal(world, policy))
@@ -66,8 +68,13 @@ pub(super) fn spare(world: &impl World, ask: &Ask) -> bool {
 }
 
 /// What the calm case looks at: regions that are well, have the function, and take their share.
-fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Candidates {
-    let mut candidates = Candidates::new();
+fn among_well(
+    world: &impl World,
+    policy: &Policy,
+    ask: &Ask,
+    draw: Draw,
+    candidates: &mut Candidates,
+) {
     for &region in world.order() {
         let site = world.site(region);
         if site.rtt > candidates.bound && ask.affinity.is_none() {
@@ -94,7 +101,6 @@ fn among_well(world: &impl World, policy: &Policy, ask: &Ask, draw: Draw) -> Can
             candidates.like(key, region, &site, &known, policy);
         }
     }
-    candidates
 }
 
 /// What is left otherwise: the best tier there is, ramps and breakers or not.

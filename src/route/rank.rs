@@ -107,13 +107,16 @@ pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
         parts.cold = policy.cold.as_secs_f64() * 1000.0 * trust;
         return parts;
     }
+    // Calls that must end before this one begins; each slot ends one per service time.
+    let ahead = 1.0 + trust * f64::from(fact.queued) - free(trust, known);
+    if ahead <= 0.0 {
+        return parts;
+    }
     let service = match fact.service_ms {
         0 => policy.service.as_secs_f64() * 1000.0,
         known => f64::from(known),
     };
-    // Calls that must end before this one begins; each slot ends one per service time.
-    let ahead = trust.mul_add(f64::from(fact.queued), 1.0) - free(trust, known);
-    parts.wait = ahead.max(0.0) * service / f64::from(fact.slots);
+    parts.wait = ahead * service / f64::from(fact.slots);
     parts
 }
 
@@ -146,7 +149,7 @@ fn free(trust: f64, known: &Known) -> f64 {
     let (slots, own) = (f64::from(fact.slots), f64::from(*in_flight));
     let reported = f64::from(fact.free) - (own - f64::from(fact.base));
     let unknown = (PRIOR_FREE * slots).max(1.0).min(slots - own);
-    trust.mul_add(reported - unknown, unknown)
+    unknown + trust * (reported - unknown)
 }
 
 // === impl Parts ===

@@ -2,6 +2,7 @@
 
 mod functions;
 mod laws;
+mod oracle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

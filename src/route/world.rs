@@ -7,31 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::Ask;
 use super::draw::Draw;
-use crate::region::{Health, RegionIndex, Row};
+use crate::region::{RegionIndex, Row};
+pub use crate::table::Site;
 use crate::table::{EndpointView, Fact, Lesson, RegionView, Snapshot};
-
-/// A region, whatever is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Site {
-    /// How well it is.
-    pub health: Health,
-    /// Calls do not get through it, though it answers.
-    pub sick: bool,
-    /// It wants no new calls.
-    pub draining: bool,
-    /// It has no address.
-    pub empty: bool,
-    /// Operator's weight.
-    pub weight: f64,
-    /// The share of its normal traffic that it should get.
-    pub ramp: f64,
-    /// Round-trip time in milliseconds, measured or assumed.
-    pub rtt: f64,
-    /// How much its facts still count; none if it never told what is deployed.
-    pub trust: Option<f64>,
-    /// A number of its name alone.
-    pub key: u64,
-}
 
 /// What is known of the function in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -71,24 +49,6 @@ impl Known {
     }
 }
 
-// === impl Site ===
-
-impl From<&RegionView> for Site {
-    fn from(view: &RegionView) -> Self {
-        Self {
-            health: view.health,
-            sick: view.condition.sick,
-            draining: view.draining,
-            empty: view.endpoints.is_empty(),
-            weight: view.weight,
-            ramp: view.ramp,
-            rtt: view.distance().as_secs_f64() * 1000.0,
-            trust: view.trust,
-            key: view.key,
-        }
-    }
-}
-
 // === impl Now ===
 
 impl<'a> Now<'a> {
@@ -107,10 +67,12 @@ impl World for Now<'_> {
         &self.snapshot.order
     }
 
+    #[inline]
     fn site(&self, region: RegionIndex) -> Site {
-        (&self.snapshot.regions[region.0]).into()
+        self.snapshot.sites[region.0]
     }
 
+    #[inline]
     fn known(&self, region: RegionIndex) -> Known {
         let Some(row) = self.row else {
             return Known::Nothing;

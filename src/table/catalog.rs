@@ -18,7 +18,8 @@ pub(super) const ROWS: usize = 65_536;
 pub struct Catalog {
     functions: HashMap<FunctionId, Row, Fast>,
     versions: HashMap<(FunctionId, VersionId), Row, Fast>,
-    rows: u32,
+    /// Whose each row is; none for one that sums up versions.
+    names: Vec<Option<(FunctionId, VersionId)>>,
 }
 
 /// What a version that the catalog had not seen meant for its function.
@@ -58,12 +59,17 @@ impl Catalog {
         self.versions.get(&(function, version)).copied()
     }
 
+    /// Whether a row is this version's.
+    pub(super) fn is(&self, row: Row, function: FunctionId, version: VersionId) -> bool {
+        self.names.get(row.0 as usize) == Some(&Some((function, version)))
+    }
+
     /// Gives a version a row. It must not have one.
     pub(super) fn add(&mut self, function: FunctionId, version: VersionId, sums: &Sums) -> Added {
-        if self.rows as usize + 2 > ROWS {
+        if self.names.len() + 2 > ROWS {
             return Added::Full;
         }
-        let row = self.next();
+        let row = self.next(Some((function, version)));
         self.versions.insert((function, version), row);
         match self.functions.get(&function).copied() {
             None => {
@@ -72,7 +78,7 @@ impl Catalog {
             }
             Some(sum) if sums.is_sum(sum) => Added::Another { row, sum },
             Some(first) => {
-                let sum = self.next();
+                let sum = self.next(None);
                 self.functions.insert(function, sum);
                 Added::Second { row, first, sum }
             }
@@ -81,25 +87,26 @@ impl Catalog {
 
     /// Gives a function a row of which no region has told anything, for what live traffic learns of it.
     pub(super) fn learn(&mut self, function: FunctionId) -> Option<Row> {
-        if self.rows as usize >= ROWS {
+        if self.names.len() >= ROWS {
             return None;
         }
-        let row = self.next();
+        let row = self.next(None);
         self.functions.insert(function, row);
         Some(row)
     }
 
-    fn next(&mut self) -> Row {
-        self.rows += 1;
-        Row(self.rows - 1)
+    fn next(&mut self, name: Option<(FunctionId, VersionId)>) -> Row {
+        self.names.push(name);
+        // There are no more than `ROWS`.
+        Row(u32::try_from(self.names.len() - 1).unwrap_or(u32::MAX))
     }
 }
 
 /// Which rows sum up others.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    parts: HashMap<Row, Vec<Row>>,
-    sum_of: HashMap<Row, Row>,
+    parts: HashMap<Row, Vec<Row>, Fast>,
+    sum_of: HashMap<Row, Row, Fast>,
 }
 
 // === impl Sums ===
@@ -131,15 +138,19 @@ impl Sums {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Folded(u64);
 
-type Fast = BuildHasherDefault<Folded>;
+pub(super) type Fast = BuildHasherDefault<Folded>;
 
 // === impl Folded ===
 
 impl Hasher for Folded {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            word[..rest.len()].copy_from_slice(rest);
             self.write_u64(u64::from_le_bytes(word));
         }
     }

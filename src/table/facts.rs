@@ -14,25 +14,26 @@ use crate::region::{Live, Row};
 /// Rows in a chunk.
 const CHUNK: usize = 64;
 
-/// One function in one region.
+/// One function in one region. Sixteen bytes, so that a decision among many regions touches little memory: counts end at
+/// 65,535, which is more than any caller's edge lets through at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
     /// How many of the region's services say that it is deployed; 0 is not deployed.
-    pub(super) speakers: u16,
+    pub(super) speakers: u8,
     /// What live traffic taught.
     pub lesson: Lesson,
     /// Live workers.
-    pub workers: u32,
+    pub workers: u16,
     /// Calls they can run at once.
-    pub slots: u32,
+    pub slots: u16,
     /// Of these, free ones.
-    pub free: u32,
+    pub free: u16,
     /// Calls that wait, in all services of the region together.
-    pub queued: u32,
+    pub queued: u16,
+    /// Calls of this edge that were in flight when the fact was heard: what came since is not in it.
+    pub base: u16,
     /// Mean time of a call; 0 is not known.
     pub service_ms: u32,
-    /// Calls of this edge that were in flight when the fact was heard: what came since is not in it.
-    pub base: u32,
 }
 
 /// What live traffic taught about one function in one region.
@@ -52,13 +53,14 @@ pub enum Lesson {
 /// All facts of a region.
 #[derive(Debug, Clone, Default)]
 pub struct Column {
-    chunks: Vec<Option<Arc<Chunk>>>,
+    chunks: Vec<Option<Chunk>>,
 }
 
+/// The two ways stand side by side, so that a decision follows both at once.
 #[derive(Debug, Clone)]
 struct Chunk {
-    facts: [Fact; CHUNK],
-    live: Arc<[Live]>,
+    facts: Arc<[Fact; CHUNK]>,
+    live: Arc<[Live; CHUNK]>,
 }
 
 // === impl Fact ===
@@ -108,7 +110,8 @@ impl Column {
     pub fn live(&self, row: Row) -> Option<(Arc<[Live]>, usize)> {
         let (chunk, place) = split(row);
         let chunk = self.chunks.get(chunk)?.as_ref()?;
-        Some((Arc::clone(&chunk.live), place))
+        let live: Arc<[Live; CHUNK]> = Arc::clone(&chunk.live);
+        Some((live, place))
     }
 
     pub(super) fn fact(&self, row: Row) -> Fact {
@@ -116,9 +119,10 @@ impl Column {
     }
 
     /// Calls of this edge that are in flight.
-    pub(super) fn in_flight(&self, row: Row) -> u32 {
-        self.get(row)
-            .map_or(0, |(_, live)| live.in_flight.load(Ordering::Relaxed))
+    pub(super) fn in_flight(&self, row: Row) -> u16 {
+        self.get(row).map_or(0, |(_, live)| {
+            narrow(live.in_flight.load(Ordering::Relaxed))
+        })
     }
 }
 
@@ -132,13 +136,16 @@ pub(super) fn set(column: &mut Arc<Column>, row: Row, fact: Fact) {
     if chunks.len() <= chunk {
         chunks.resize(chunk + 1, None);
     }
-    let chunk = chunks[chunk].get_or_insert_with(|| {
-        Arc::new(Chunk {
-            facts: [Fact::default(); CHUNK],
-            live: (0..CHUNK).map(|_| Live::default()).collect(),
-        })
+    let chunk = chunks[chunk].get_or_insert_with(|| Chunk {
+        facts: Arc::new([Fact::default(); CHUNK]),
+        live: Arc::new(std::array::from_fn(|_| Live::default())),
     });
-    Arc::make_mut(chunk).facts[place] = fact;
+    Arc::make_mut(&mut chunk.facts)[place] = fact;
+}
+
+/// A count as a fact keeps it.
+pub(super) fn narrow(count: u32) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 const fn split(row: Row) -> (usize, usize) {
@@ -183,7 +190,7 @@ mod tests {
         );
         assert_eq!((seen.fact(Row(70)).free, column.fact(Row(70)).free), (0, 3));
         let same = |n: usize| match (&seen.chunks[n], &column.chunks[n]) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.facts, &b.facts),
             _ => false,
         };
         assert_eq!([0, 1, 2, 3].map(same), [true, false, true, true]);

@@ -33,6 +33,8 @@ pub enum Fault {
     FunctionDown,
     /// It is well and its reports do not reach us.
     BusDown,
+    /// It answers again, and waits out its hold-down.
+    Returning,
 }
 
 /// What a name is found from.
@@ -40,12 +42,16 @@ pub enum Fault {
 pub struct Evidence {
     /// What our checks show; none if it was never checked.
     pub own: Option<Sight>,
-    /// Other edges that see it well.
+    /// Whether its last check was answered well, whatever its health is by now.
+    pub answers: bool,
+    /// Other edges that see it well; while our checks fail, only those that said so since.
     pub well: usize,
     /// Other edges that do not.
     pub unwell: usize,
     /// Whether reports of it come; none if none ever came.
     pub heartbeat: Option<bool>,
+    /// Whether reports go on while our checks fail, for longer than one can be on its way.
+    pub speaks_on: bool,
     /// Whether our link to chatter works; none if there is none.
     pub bus: Option<bool>,
     /// Whether live traffic fails, though it reaches the region.
@@ -75,29 +81,15 @@ pub struct Condition {
 #[must_use]
 pub fn name(evidence: &Evidence) -> Fault {
     let Evidence {
-        own,
         well,
         unwell,
         heartbeat,
         bus,
         ..
     } = *evidence;
-    match own {
+    match evidence.own {
         None => return Fault::None,
-        Some(Sight::Unwell) => {
-            return if well > unwell {
-                Fault::MyPath
-            } else if unwell > 0 {
-                Fault::RegionDown
-            } else {
-                match (heartbeat, bus) {
-                    // It speaks to us by another way.
-                    (Some(true), _) => Fault::MyPath,
-                    (Some(false), Some(true)) => Fault::RegionDown,
-                    _ => Fault::Unsure,
-                }
-            };
-        }
+        Some(Sight::Unwell) => return absence(evidence),
         Some(Sight::Well | Sight::Doubted) => {}
     }
     match evidence.canary {
@@ -119,11 +111,36 @@ pub fn name(evidence: &Evidence) -> Fault {
     }
 }
 
+/// Names what is wrong with a region that gets no calls of ours. Neither the news of before our checks failed nor the lack
+/// of news for a moment proves anything: until one of them does, we are not sure, so that a name once given stays.
+fn absence(evidence: &Evidence) -> Fault {
+    let Evidence { well, unwell, .. } = *evidence;
+    if evidence.answers {
+        if evidence.failing {
+            Fault::Grey
+        } else {
+            Fault::Returning
+        }
+    } else if well > unwell {
+        Fault::MyPath
+    } else if unwell > 0 {
+        Fault::RegionDown
+    } else if evidence.speaks_on {
+        // It speaks to us by another way.
+        Fault::MyPath
+    } else {
+        match (evidence.heartbeat, evidence.bus) {
+            (Some(false), Some(true)) => Fault::RegionDown,
+            _ => Fault::Unsure,
+        }
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Unsure,
         Self::RegionDown,
@@ -134,6 +151,7 @@ impl Fault {
         Self::Grey,
         Self::FunctionDown,
         Self::BusDown,
+        Self::Returning,
     ];
 
     /// Its name in logs, metrics and `/regions`.
@@ -150,6 +168,7 @@ impl Fault {
             Self::Grey => "grey",
             Self::FunctionDown => "function-down",
             Self::BusDown => "bus-down",
+            Self::Returning => "returning",
         }
     }
 }

@@ -37,7 +37,7 @@ struct Speaker {
     /// Up to when its words are known to be complete.
     sure: Instant,
     /// Its last full report, in its order: the next one is most probably the same, and needs no look-up.
-    order: Vec<(FunctionId, VersionId, Row)>,
+    order: Vec<Row>,
     /// What it said of each row.
     words: Vec<Word>,
     /// Counts its full reports.
@@ -48,7 +48,7 @@ struct Speaker {
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
     deployed: bool,
-    queued: u32,
+    queued: u16,
     /// The full report that named it last.
     round: u32,
 }
@@ -56,13 +56,14 @@ struct Word {
 // === impl Hearing ===
 
 impl Hearing {
-    /// Takes a report; returns the rows whose facts changed. `row` finds or makes the row of a version.
+    /// Takes a report; returns the rows whose facts changed. `row` finds or makes the row of a version; most probably it
+    /// is the one that it is given.
     pub(super) fn take(
         &mut self,
         report: &Report,
         now: Instant,
         column: &mut Arc<Column>,
-        mut row: impl FnMut(FunctionId, VersionId) -> Option<Row>,
+        mut row: impl FnMut(FunctionId, VersionId, Option<Row>) -> Option<Row>,
     ) -> Vec<Row> {
         let mut changed = Vec::new();
         let Some(speaker) = self.speaker(report, now) else {
@@ -70,35 +71,37 @@ impl Hearing {
         };
         speaker.listen(report, now);
         if report.full {
+            let length = report.functions.len();
+            speaker
+                .order
+                .reserve_exact(length.saturating_sub(speaker.order.len()));
             speaker.round = speaker.round.wrapping_add(1);
         }
         for (place, said) in report.functions.iter().enumerate() {
-            let known = speaker.order.get(place).filter(|(function, version, _)| {
-                report.full && *function == said.function && *version == said.version
-            });
-            let Some(row) = known
-                .map(|known| known.2)
-                .or_else(|| row(said.function, said.version))
-            else {
+            let guess = speaker.order.get(place).filter(|_| report.full).copied();
+            let Some(row) = row(said.function, said.version, guess) else {
                 continue;
             };
             if report.full {
-                let entry = (said.function, said.version, row);
                 match speaker.order.get_mut(place) {
-                    Some(old) => *old = entry,
-                    None => speaker.order.push(entry),
+                    Some(old) => *old = row,
+                    None => speaker.order.push(row),
                 }
             }
             let word = Word {
                 deployed: said.deployed,
-                queued: if said.deployed { said.queued } else { 0 },
+                queued: if said.deployed {
+                    facts::narrow(said.queued)
+                } else {
+                    0
+                },
                 round: speaker.round,
             };
             let mut fact = speaker.say(row, word, column.fact(row));
             if said.deployed {
-                fact.workers = said.workers;
-                fact.slots = said.slots;
-                fact.free = said.free.min(said.slots);
+                fact.workers = facts::narrow(said.workers);
+                fact.slots = facts::narrow(said.slots);
+                fact.free = facts::narrow(said.free).min(fact.slots);
                 fact.service_ms = said.service_ms;
                 fact.base = column.in_flight(row);
             }
@@ -207,8 +210,8 @@ impl Speaker {
             .saturating_add(word.queued);
         fact.speakers = fact
             .speakers
-            .saturating_sub(u16::from(old.deployed))
-            .saturating_add(u16::from(word.deployed));
+            .saturating_sub(u8::from(old.deployed))
+            .saturating_add(u8::from(word.deployed));
         if fact.speakers == 0 {
             return Fact {
                 lesson: fact.lesson,

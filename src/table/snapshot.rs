@@ -13,6 +13,7 @@ use frontdoor_protocol::names::{FunctionId, RegionName, RegionTag, VersionId};
 use super::Condition;
 use super::catalog::Catalog;
 use super::facts::Column;
+use super::site::Site;
 use crate::region::{Flight, Health, RegionIndex, Row, Tally};
 
 /// What to assume of a region whose round-trip time was never measured: worse than any that was.
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub epoch: u64,
     /// All configured regions, in the order of the configuration.
     pub regions: Vec<RegionView>,
+    /// The same in short, in the same order.
+    pub sites: Vec<Site>,
     /// The same by round-trip time, nearest first: a decision reads no further than it must.
     pub order: Vec<RegionIndex>,
     /// Which row of a region's facts is which function's.
@@ -113,6 +116,7 @@ impl Snapshot {
         order.sort_by_key(|region| (regions[region.0].distance(), region.0));
         Self {
             epoch,
+            sites: regions.iter().map(Site::from).collect(),
             regions,
             order,
             catalog,

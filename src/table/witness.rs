@@ -4,14 +4,16 @@
 //! asks it with every snapshot.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::{RegionName, VersionId};
 use frontdoor_protocol::report::Report;
 use frontdoor_protocol::verdict::{Canary, Sight, Verdict};
 
+use super::catalog::Fast;
 use super::fault::{self, Condition, Evidence};
-use super::{Event, RegionView, ServedOutcome};
+use super::{Event, ProbeOutcome, RegionView, ServedOutcome};
 
 /// All that is remembered, for all regions.
 #[derive(Debug)]
@@ -24,12 +26,17 @@ pub(super) struct Witness {
 struct Memory {
     name: RegionName,
     verdicts: Vec<Heard>,
-    reported: Option<Instant>,
+    /// The first and the last of the reports that came without a gap.
+    reported: Option<(Instant, Instant)>,
+    /// The addresses whose last check failed, and since when their checks do.
+    failing: Vec<(SocketAddr, Instant)>,
+    /// Whether a check was ever answered well.
+    answered: bool,
     /// Good and bad calls, in two halves of a window.
     traffic: Option<[(Instant, u32, u32); 2]>,
     canary: Option<Canaries>,
-    staffed: HashSet<VersionId>,
-    orphans: HashSet<VersionId>,
+    staffed: HashSet<VersionId, Fast>,
+    orphans: HashSet<VersionId, Fast>,
 }
 
 #[derive(Debug)]
@@ -54,6 +61,10 @@ struct Canaries {
 const VERDICT: Duration = Duration::from_secs(2);
 /// Reports come every second; three lost in a row are no accident.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Two lost in a row are enough for a region whose checks fail as well.
+const HEARTBEAT_OF_THE_LOST: Duration = Duration::from_millis(2250);
+/// News may have been on its way, or waited for the next second, for this long: what comes later was said later.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// The window of live traffic, in two halves.
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// Below so many calls live traffic says nothing.
@@ -105,6 +116,16 @@ impl Witness {
                     }
                 }
             }
+            Event::Probed { endpoint, outcome } => {
+                if let Some(memory) = self.regions.get_mut(endpoint.region.0) {
+                    memory.checked(endpoint.address, *outcome, now);
+                }
+            }
+            Event::Resolved { region, addresses } => {
+                if let Some(memory) = self.regions.get_mut(region.0) {
+                    memory.failing.retain(|(a, _)| addresses.contains(a));
+                }
+            }
             Event::Bus(works) => self.bus = Some(*works),
             _ => {}
         }
@@ -149,10 +170,12 @@ impl Memory {
             name,
             verdicts: Vec::new(),
             reported: None,
+            failing: Vec::new(),
+            answered: false,
             traffic: None,
             canary: None,
-            staffed: HashSet::new(),
-            orphans: HashSet::new(),
+            staffed: HashSet::default(),
+            orphans: HashSet::default(),
         }
     }
 
@@ -160,13 +183,21 @@ impl Memory {
         let heard = || self.verdicts.iter().filter(|v| fresh(v.at, VERDICT, now));
         let count = |sight| heard().filter(|v| v.sight == sight).count();
         let (well, unwell) = (count(Sight::Well), count(Sight::Unwell));
+        let lost = self.lost_since(view);
+        let since = |at: Instant| lost.is_none_or(|lost| at >= lost + IN_FLIGHT);
+        let still_well = heard().filter(|v| v.sight == Sight::Well && since(v.at));
+        let heartbeat = lost.map_or(HEARTBEAT, |_| HEARTBEAT_OF_THE_LOST);
         let canaries = self.canary.as_ref().filter(|c| fresh(c.at, CANARY, now));
         let sick = canaries.is_some_and(|c| c.sick);
         let evidence = Evidence {
             own: fault::sight(view),
-            well,
+            answers: self.answered && lost.is_none(),
+            well: still_well.count(),
             unwell,
-            heartbeat: self.reported.map(|at| fresh(at, HEARTBEAT, now)),
+            heartbeat: self.reported.map(|(_, last)| fresh(last, heartbeat, now)),
+            speaks_on: self
+                .reported
+                .is_some_and(|(first, last)| last >= first + IN_FLIGHT && since(last)),
             bus,
             failing: self.failing(now),
             canary: canaries.filter(|_| sick).map(|c| c.last),
@@ -181,6 +212,31 @@ impl Memory {
             sick,
             canary: canaries.map(|c| c.last),
             others: (well, unwell),
+        }
+    }
+
+    /// Since when no address of the region answers our checks.
+    fn lost_since(&self, view: &RegionView) -> Option<Instant> {
+        let since = |address| self.failing.iter().find(|(a, _)| *a == address);
+        let lost: Option<Vec<Instant>> = view
+            .endpoints
+            .iter()
+            .map(|e| since(e.address).map(|(_, at)| *at))
+            .collect();
+        lost?.into_iter().max()
+    }
+
+    fn checked(&mut self, address: SocketAddr, outcome: ProbeOutcome, now: Instant) {
+        match outcome {
+            ProbeOutcome::Good(_) => {
+                self.answered = true;
+                self.failing.retain(|(a, _)| *a != address);
+            }
+            ProbeOutcome::Bad | ProbeOutcome::Silent => {
+                if !self.failing.iter().any(|(a, _)| *a == address) {
+                    self.failing.push((address, now));
+                }
+            }
         }
     }
 
@@ -206,10 +262,13 @@ impl Memory {
     }
 
     fn reported(&mut self, report: &Report, now: Instant) {
-        self.reported = Some(now);
+        let before = self
+            .reported
+            .filter(|(_, last)| fresh(*last, HEARTBEAT_OF_THE_LOST, now));
+        self.reported = Some((before.map_or(now, |(first, _)| first), now));
         if report.full && !self.orphans.is_empty() {
             // What is not listed is not deployed, and nobody's orphan.
-            let here: HashSet<_> = report.functions.iter().map(|f| f.version).collect();
+            let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
             self.orphans.retain(|v| here.contains(v));
         }
         for function in &report.functions {
@@ -218,7 +277,9 @@ impl Memory {
                 self.staffed.remove(&version);
                 self.orphans.remove(&version);
             } else if function.workers > 0 {
-                self.orphans.remove(&version);
+                if !self.orphans.is_empty() {
+                    self.orphans.remove(&version);
+                }
                 if self.staffed.len() < VERSIONS {
                     self.staffed.insert(version);
                 }

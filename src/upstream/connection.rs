@@ -5,6 +5,7 @@
 //! connection is *suspect*: it gets no new calls, and calls that may run twice go elsewhere. After some more it is dead and
 //! closed, which fails what is still on it.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -82,7 +83,12 @@ pub(super) enum Ended {
 // === impl Connection ===
 
 impl Connection {
-    /// Speaks HTTP/2 on a fresh stream. The future drives the connection and must be polled for it to work.
+    /// Speaks HTTP/2 on a fresh stream, and returns when the peer has spoken too (its SETTINGS, RFC 9113 §3.4). The future
+    /// drives the connection and must be polled for it to work.
+    ///
+    /// A load balancer or proxy on the way accepts a connection before it knows whether anybody is behind it. A call written
+    /// at once would be lost with such a connection and might have run; one that waits for the peer's first word has
+    /// provably not begun when there is none, and goes elsewhere. The price is a round trip for a cold connection only.
     pub(super) async fn open<S>(
         stream: S,
         settings: UpstreamSettings,
@@ -105,12 +111,20 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_reset_streams(RESETS)
             .enable_push(false)
+            // None until the peer has said how many.
+            .initial_max_send_streams(0)
             .handshake(stream)
             .await?;
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.and(Err(h2::Reason::NO_ERROR.into()))),
+            Poll::Pending if connection.max_concurrent_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
         let ping_pong = connection.ping_pong();
         let known = Arc::clone(&shared);
         let driver = async move {
-            let connection = std::future::poll_fn(|cx| {
+            let connection = poll_fn(|cx| {
                 let ended = Pin::new(&mut connection).poll(cx);
                 let allowed = connection.max_concurrent_send_streams();
                 known

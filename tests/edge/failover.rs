@@ -297,6 +297,26 @@ async fn calls_leave_a_region_that_falls_silent() {
 }
 
 #[tokio::test]
+async fn a_call_is_not_given_to_a_way_with_nobody_behind_it() {
+    let first = good("a").await;
+    let (open, _freeze) = way(first.address).await;
+    let edge = Edge::start(&[("a-first", open)]).await;
+    drop(first);
+    edge.health("a-first", "down").await;
+    // Nothing else is left, so it is tried all the same: the way takes the connection, and then closes it.
+    let mut client = edge.client(Protocol::H2).await;
+    let answer = client.call(post("/echo", "hello")).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(
+        answer.json()["type"],
+        "urn:frontdoor:problem:regions-failed",
+        "provably not begun: {}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
 async fn bodies_are_sent_again_up_to_the_replay_limit() {
     // Not 503: that would make the region suspect, and take the calls away that this is about.
     let decline = || reply(429, &[("frontdoor-execution", "not-started")], "declined");

@@ -3,6 +3,7 @@
 
 mod calls;
 mod drills;
+mod endurance;
 mod loss;
 mod page;
 mod routing;

@@ -36,7 +36,7 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 18] = [
+const EXAMPLES: [&str; 21] = [
     "socket",
     "token_file",
     "orders_file",
@@ -53,6 +53,7 @@ const EXAMPLES: [&str; 18] = [
     "servers",
     "state_file",
     "credentials_file",
+    "nkey_file",
     "user",
     "password",
 ];

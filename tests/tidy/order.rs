@@ -10,9 +10,10 @@ struct Library {
     base: &'static [&'static str],
 }
 
-const LIBRARIES: [Library; 7] = [
+const LIBRARIES: [Library; 8] = [
     library("src/lib.rs", "src/"),
     library("regions/protocol/src/lib.rs", "regions/protocol/src/"),
+    library("regions/bus/src/lib.rs", "regions/bus/src/"),
     library("regions/invocation/src/lib.rs", "regions/invocation/src/"),
     library("regions/worker/src/lib.rs", "regions/worker/src/"),
     library("regions/function/src/lib.rs", "regions/function/src/"),

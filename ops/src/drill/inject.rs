@@ -59,8 +59,7 @@ pub(super) struct Unsupported(String);
 // === impl Fault ===
 
 impl Fault<'_> {
-    /// Breaks it. Returns when the fault lasts, or for [`Drill::Flap`], [`Drill::CertRotate`]
-    /// and [`Drill::EdgeUpgrade`] when it is over.
+    /// Breaks it. Returns when the fault lasts, or for those that do something again and again when it is over.
     pub(super) async fn inject(&self, lasts: Duration) -> anyhow::Result<()> {
         if let Some(hooks) = self.hooks {
             return self.command(&hooks.inject).await;
@@ -90,6 +89,7 @@ impl Fault<'_> {
             Drill::DnsStale => self.records(&[self.dead_address()?]).await,
             Drill::Flap => self.flap(lasts).await,
             Drill::CertRotate => self.rotate().await,
+            Drill::ConfigReload => self.reconfigure(lasts).await,
             Drill::EdgeUpgrade => self.upgrade(lasts).await,
             Drill::Drain => Ok(()),
         }
@@ -119,7 +119,7 @@ impl Fault<'_> {
                     .parse()?;
                 self.records(&[front]).await
             }
-            Drill::CertRotate | Drill::EdgeUpgrade => Ok(()),
+            Drill::CertRotate | Drill::ConfigReload | Drill::EdgeUpgrade => Ok(()),
             _ => local::start(dir, self.region.as_str()).await,
         }
     }
@@ -175,7 +175,7 @@ impl Fault<'_> {
     /// Asks the edge's admin port, as an operator would.
     async fn operate(&self, what: &str) -> anyhow::Result<()> {
         let path = format!("/regions/{}/{what}?by=drill", self.region);
-        let (status, answer) = self.target.admin("POST", &path).await?;
+        let (status, answer) = self.target.order(&path).await?;
         match status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
                 Err(Unsupported(format!("the edge's admin port has no POST {path}")).into())
@@ -225,6 +225,45 @@ impl Fault<'_> {
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// Replaces the configuration again and again as an operator's tool would; one in three is wrong and must be refused.
+    async fn reconfigure(&self, lasts: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let file = self.target.dir.join("edge.toml");
+        let as_it_was = std::fs::read_to_string(&file)
+            .with_context(|| format!("{} cannot be read", file.display()))?;
+        let other = as_it_was.replace("[health]\n", "[health]\nramp = \"59s\"\n");
+        ensure!(other != as_it_was, "{} has no [health]", file.display());
+        let wrong = as_it_was.replace("[health]\n", "[health]\nrampp = \"59s\"\n");
+        while begun.elapsed() < lasts {
+            for (text, outcome) in [
+                (&other, "applied"),
+                (&wrong, "refused"),
+                (&as_it_was, "applied"),
+            ] {
+                let before = self.reloads(outcome).await?;
+                local::replace_edge_config(&self.target.dir, text)?;
+                local::kill(&self.target.dir, "edge", "HUP").await?;
+                let limit = Instant::now() + ROTATION;
+                while self.reloads(outcome).await? <= before {
+                    ensure!(
+                        Instant::now() < limit,
+                        "{ROTATION:?} after SIGHUP no configuration was {outcome}"
+                    );
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// How often a configuration was read again with this outcome.
+    async fn reloads(&self, outcome: &str) -> anyhow::Result<f64> {
+        let series = format!("frontdoor_edge_config_reloads_total{{outcome=\"{outcome}\"}}");
+        let sum = self.target.sum(&series).await;
+        sum.context("the edge shows no metrics")
     }
 
     async fn command(&self, command: &str) -> anyhow::Result<()> {

@@ -35,6 +35,8 @@ pub enum Drill {
     Drain,
     /// The edge's certificate is replaced.
     CertRotate,
+    /// The edge's configuration is replaced, also by one that is wrong.
+    ConfigReload,
     /// The edge's program is replaced.
     EdgeUpgrade,
 }
@@ -74,7 +76,7 @@ pub struct UnknownDrill(String);
 
 impl Drill {
     /// All of them, in the order they are run.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RegionKill,
         Self::RegionHang,
         Self::RegionSlow,
@@ -89,6 +91,7 @@ impl Drill {
         Self::Gray,
         Self::Drain,
         Self::CertRotate,
+        Self::ConfigReload,
         Self::EdgeUpgrade,
     ];
 
@@ -110,6 +113,7 @@ impl Drill {
             Self::Gray => "gray-5pct",
             Self::Drain => "drain",
             Self::CertRotate => "cert-rotate",
+            Self::ConfigReload => "config-reload",
             Self::EdgeUpgrade => "edge-upgrade",
         }
     }
@@ -134,6 +138,9 @@ impl Drill {
             Self::Gray => "5 % of what is sent to the region ends in a reset of its connection",
             Self::Drain => "the edge is told to drain the region, and to take it back",
             Self::CertRotate => "the edge's certificate files are replaced, and SIGHUP",
+            Self::ConfigReload => {
+                "the edge's configuration is replaced, then by a wrong one, then as it was; SIGHUP each"
+            }
             Self::EdgeUpgrade => {
                 "three times a new edge process takes over the ports, while event streams are open"
             }
@@ -151,17 +158,31 @@ impl Drill {
             | Self::Drain => Traffic::Leaves,
             Self::NatsHubLoss
             | Self::LeafCut
+            | Self::DnsStale
             | Self::DnsDead
             | Self::CertRotate
+            | Self::ConfigReload
             | Self::EdgeUpgrade => Traffic::Stays,
-            // A wrong address may be believed or not, and a region that mostly works may be used or not.
-            Self::DnsStale | Self::Flap | Self::Gray => Traffic::Either,
+            // A region that mostly works may be used or not, as long as calls do not meet the fault.
+            Self::Flap | Self::Gray => Traffic::Either,
         }
     }
 
     /// Whether traffic has to find its way back after the heal.
     pub(super) fn returns(self) -> bool {
-        self.traffic() == Traffic::Leaves
+        self.traffic() == Traffic::Leaves || self == Self::Flap
+    }
+
+    /// Whether the fault shows as a name in what the edge says of its regions.
+    pub(super) fn is_named(self) -> bool {
+        !matches!(
+            self,
+            Self::DnsStale
+                | Self::DnsDead
+                | Self::CertRotate
+                | Self::ConfigReload
+                | Self::EdgeUpgrade
+        )
     }
 
     /// Event streams that are held open meanwhile; none of them may be cut.
@@ -184,23 +205,23 @@ impl Drill {
     pub(super) const fn times(self, short: bool) -> Times {
         let s = Duration::from_secs;
         let (warm_up, settled, after) = if short {
-            (s(2), s(2), s(4))
+            (s(2), s(2), s(1))
         } else {
-            (s(5), s(5), s(5))
+            (s(4), s(5), s(2))
         };
         let fault = match (self, short) {
             (Self::Flap, false) => s(60),
             (Self::Flap, true) => s(12),
             // Longer than the answers before it live.
-            (Self::DnsStale, true) => s(8),
-            (_, false) => s(15),
+            (Self::DnsStale | Self::DnsDead, true) => s(8),
+            // Long enough for a chance in twenty to be a share.
+            (Self::Gray | Self::DnsStale | Self::DnsDead, false) => s(15),
+            // What is judged is what is so after five seconds: three more of them.
+            (_, false) => s(8),
             (_, true) => s(4),
         };
-        // A region that returns waits out its hold-down and twenty good probes; one that flapped waits much longer.
-        let patience = match self {
-            Self::Flap => s(0),
-            _ => s(45),
-        };
+        // A region that returns waits out its hold-down and twenty good probes.
+        let patience = s(45);
         Times {
             warm_up,
             fault,

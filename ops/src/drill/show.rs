@@ -8,20 +8,21 @@ use super::Outcome;
 use super::kind::Drill;
 
 /// One line per drill; with several runs, times are median (worst) and counts are sums.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "drill",
     "runs",
     "verdict",
     "detect",
-    "last to broken",
     "reroute p99",
     "calm p99",
-    "failed not started",
-    "in doubt",
-    "started",
-    "replayed",
-    "twice",
-    "misrouted / return",
+    "failed (not started)",
+    "failed (in doubt)",
+    "failed (started)",
+    "executed twice",
+    "misrouted",
+    "return",
+    "last to broken",
+    "moved",
 ];
 
 /// The table as text, columns aligned.
@@ -76,6 +77,7 @@ pub(super) fn json(outcomes: &[Outcome]) -> Value {
             "started": o.started,
             "ok": o.ok(),
             "broken": o.broken,
+            "names": o.names,
             "unsupported": o.unsupported,
             "figures": o.figures,
         })
@@ -127,15 +129,16 @@ fn row(drill: Drill, runs: &[&Outcome]) -> Vec<String> {
         runs.len().to_string(),
         verdict,
         time(&|f| f.detect_ms),
-        time(&|f| f.last_to_broken_ms),
         time(&|f| f.reroute_p99_ms),
         time(&|f| Some(f.calm_p99_ms)),
         sum(&|f| Some(f.failed_not_started)),
         sum(&|f| Some(f.failed_in_doubt)),
         sum(&|f| Some(f.failed_started)),
-        replayed,
         sum(&|f| f.twice),
-        format!("{misrouted} / {}", time(&|f| f.return_ms)),
+        misrouted,
+        time(&|f| f.return_ms),
+        time(&|f| f.last_to_broken_ms),
+        replayed,
     ]
 }
 
@@ -183,6 +186,7 @@ mod tests {
             run,
             region: "near".to_owned(),
             started: String::new(),
+            names: vec![],
             broken: broken.iter().map(|&b| b.to_owned()).collect(),
             unsupported: unsupported.map(str::to_owned),
             figures: None,

@@ -17,6 +17,8 @@ use crate::local::http as ask;
 
 /// How long the edge's admin port may take to answer.
 const ADMIN: Duration = Duration::from_secs(2);
+/// How long an order may take: it holds at once, and is answered when the other edges were offered it.
+const ORDER: Duration = Duration::from_secs(10);
 
 /// A system to drill.
 #[derive(Debug, Clone)]
@@ -27,6 +29,14 @@ pub(super) struct Target {
     endpoints: Value,
     /// Whether it is a stack of this machine, which can be broken from here.
     pub(super) local: bool,
+}
+
+/// How the edge sees one region.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) region: String,
+    pub(super) health: String,
+    pub(super) fault: String,
 }
 
 /// How often each call of a drill ran, by its number.
@@ -105,21 +115,32 @@ impl Target {
         })
     }
 
-    /// A page of the edge's admin port, or an order to it.
-    pub(super) async fn admin(
+    /// A page of the edge's admin port.
+    pub(super) async fn admin(&self, path: &str) -> anyhow::Result<Value> {
+        let (_, body) = self.send(ADMIN, "GET", path).await?;
+        Ok(body)
+    }
+
+    /// An order to the edge.
+    pub(super) async fn order(&self, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+        self.send(ORDER, "POST", path).await
+    }
+
+    async fn send(
         &self,
+        limit: Duration,
         method: &str,
         path: &str,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let url = format!("{}{path}", self.text("/edge/admin").trim_end_matches('/'));
         let token = Some(self.text("/edge/admin_token")).filter(|token| !token.is_empty());
-        let (status, body) = ask::send_within(ADMIN, method, &url, token, None).await?;
+        let (status, body) = ask::send_within(limit, method, &url, token, None).await?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
-    /// How the edge sees its regions: name and health.
-    pub(super) async fn health(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let (_, world) = self.admin("GET", "/regions").await?;
+    /// How the edge sees its regions: name, health, and what is wrong by name.
+    pub(super) async fn health(&self) -> anyhow::Result<Vec<Seen>> {
+        let world = self.admin("/regions").await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let regions = world["regions"]
             .as_array()
@@ -133,21 +154,28 @@ impl Target {
                 } else {
                     text(&r["health"])
                 };
-                (text(&r["name"]), health)
+                Seen {
+                    region: text(&r["name"]),
+                    health,
+                    fault: text(&r["fault"]),
+                }
             })
             .collect())
     }
 
     /// How many attempts went on in another region so far; unknown if the edge does not say.
     pub(super) async fn moves(&self) -> Option<f64> {
+        self.sum("frontdoor_edge_moves_total").await
+    }
+
+    /// The sum of all metrics of the edge that begin so.
+    pub(super) async fn sum(&self, series: &str) -> Option<f64> {
         let url = format!("{}/metrics", self.text("/edge/admin").trim_end_matches('/'));
         let (_, body) = ask::send_within(ADMIN, "GET", &url, None, None)
             .await
             .ok()?;
         let text = String::from_utf8_lossy(&body).into_owned();
-        let lines = text
-            .lines()
-            .filter(|l| l.starts_with("frontdoor_edge_moves_total"));
+        let lines = text.lines().filter(|l| l.starts_with(series));
         Some(
             lines
                 .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::target::Target;
+use super::target::{Seen, Target};
 
 /// How often it is looked: finer than any bar, and no load for the edge.
 const LOOK: Duration = Duration::from_millis(25);
@@ -18,6 +18,8 @@ pub(super) struct Change {
     pub(super) at: Duration,
     pub(super) region: String,
     pub(super) health: String,
+    /// What is wrong with it, by name.
+    pub(super) fault: String,
 }
 
 /// A running watch.
@@ -51,23 +53,6 @@ impl Watch {
         }
     }
 
-    pub(super) fn changes(&self) -> Vec<Change> {
-        self.changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// The region's state, if it was ever seen.
-    pub(super) fn now(&self, region: &str) -> Option<String> {
-        let changes = self.changes();
-        changes
-            .iter()
-            .rev()
-            .find(|c| c.region == region)
-            .map(|c| c.health.clone())
-    }
-
     pub(super) async fn end(self) -> Vec<Change> {
         self.stop.cancel();
         self.task.join_all().await;
@@ -81,10 +66,20 @@ async fn look(target: &Target, started: Instant, found: &Mutex<Vec<Change>>) {
     {
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         // An edge that does not answer says nothing about a region.
-        for (region, health) in seen.unwrap_or_default() {
+        for Seen {
+            region,
+            health,
+            fault,
+        } in seen.unwrap_or_default()
+        {
             let before = found.iter().rev().find(|c| c.region == region);
-            if before.is_none_or(|c| c.health != health) {
-                found.push(Change { at, region, health });
+            if before.is_none_or(|c| c.health != health || c.fault != fault) {
+                found.push(Change {
+                    at,
+                    region,
+                    health,
+                    fault,
+                });
             }
         }
     }

@@ -104,7 +104,9 @@ fn command(options: &UpOptions) -> Command {
     ] {
         command.args([option, &port.to_string()]);
     }
-    command.args(["--slots", &options.slots.to_string()]);
+    for tuning in &options.set {
+        command.args(["--set", &tuning.to_string()]);
+    }
     if let Some(path) = &options.nats_server {
         command.arg("--nats-server").arg(path);
     }

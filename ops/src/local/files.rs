@@ -19,6 +19,8 @@ use super::wan::{File as WanFile, Region as WanRegion};
 pub(super) const DOMAIN: &str = "invocation.localhost";
 /// How long DNS answers live: short, so that drills with moving addresses need not wait.
 const DNS_TTL: Duration = Duration::from_secs(5);
+/// Calls one worker runs at once.
+const SLOTS: u16 = 64;
 /// What a state folder keeps from one start to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -164,7 +166,7 @@ functions = []
 }
 
 /// A region's worker.
-pub(super) fn worker(region: &RegionName, at: &RegionPlan, facts: &Facts, slots: u16) -> String {
+pub(super) fn worker(region: &RegionName, at: &RegionPlan, facts: &Facts) -> String {
     let Facts {
         function, version, ..
     } = facts;
@@ -174,7 +176,7 @@ function = "{function}"
 function_name = "echo"
 version = "{version}"
 admin = "{admin}"
-slots = {slots}
+slots = {SLOTS}
 
 [nats]
 url = "nats://{nats}"

@@ -25,6 +25,7 @@ use super::process::{Guard, Identity, Launch};
 use super::show::{Show, say};
 use super::specs::{Check, EdgeAddresses, Programs};
 use super::supervisor::{Record, Stack, Supervisor};
+use super::tuning::{self, Tuning};
 use super::{UpOptions, block, certificates, endpoints, nats};
 
 /// Orders that may wait while the supervisor is busy with one.
@@ -39,7 +40,7 @@ struct Local {
     facts: Facts,
     passwords: HubPasswords,
     ports: EdgePorts,
-    slots: u16,
+    set: Vec<Tuning>,
 }
 
 /// A stack with its folder and its addresses taken and its files written; nothing runs yet.
@@ -142,8 +143,13 @@ async fn prepare(options: &UpOptions) -> anyhow::Result<Prepared> {
         },
         plan,
         ports,
-        slots: options.slots,
+        set: options.set.clone(),
     };
+    let parts = PartId::all(&options.regions).into_iter();
+    let parts: Vec<_> = parts
+        .map(|part| (part.clone(), files::name(&part)))
+        .collect();
+    tuning::check(&local.set, &parts)?;
     local.write_files(&delays)?;
     Ok(Prepared {
         local,
@@ -265,7 +271,7 @@ impl Local {
                 .region(region)
                 .context("a region outside of the plan")
         };
-        Ok(Some(match part {
+        let text = match part {
             PartId::Hub => {
                 let store: PathBuf = self.folder().path("jetstream").join("hub");
                 files::hub(&self.plan, &store, &self.passwords)
@@ -281,10 +287,11 @@ impl Local {
                 files::invocation(region, &at(region)?, &self.facts)
             }
             PartId::In(region, RegionPart::Worker) => {
-                files::worker(region, &at(region)?, &self.facts, self.slots)
+                files::worker(region, &at(region)?, &self.facts)
             }
             PartId::In(_, RegionPart::Function) => return Ok(None),
-        }))
+        };
+        tuning::apply(&self.set, part, text).map(Some)
     }
 
     /// Writes again what has changed since the start: the delays, and the ports the edge was given, so that a restart

@@ -76,6 +76,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     families
         .standing
         .set(i64::try_from(standing).unwrap_or(i64::MAX));
+    let siblings = admin.front.siblings.count();
+    families
+        .siblings
+        .set(i64::try_from(siblings).unwrap_or(i64::MAX));
     let workers = admin.front.workers.total();
     families.workers.set(workers.workers.into());
     families.free_slots.set(workers.free.into());

@@ -31,13 +31,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::authority::Authority;
 use self::authority::file::Book;
-use self::authority::{Authority, Tasks};
 use self::cache::{Cache, Used};
 use self::counts::Counts;
 use self::revoked::Revoked;
 use self::verdict::Policy;
 use crate::config;
+use crate::tasks::Tasks;
 
 pub(crate) use revocations::hear as hear_revocations;
 pub(crate) use verdict::{Caller, Denied, Verdict, bearer};

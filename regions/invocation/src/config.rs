@@ -11,8 +11,7 @@ use std::path::Path;
 use frontdoor_protocol::config::{ConfigError, parse, parse_with};
 
 pub use settings::{
-    Auth, Authority, Function, Key, Limits, Nats, NatsAuth, Polling, Scope, Settings, Stop, Tls,
-    Workers,
+    Auth, Authority, Function, Key, Limits, Nats, Polling, Scope, Settings, Stop, Tls, Workers,
 };
 
 /// Reads and checks a configuration file. Relative paths inside it are relative to the file.
@@ -24,9 +23,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let mut settings: Settings =
         parse_with::<file::File, Settings>(&file, &text, |name| std::env::var(name).ok())?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    if let NatsAuth::CredentialsFile(credentials) = &mut settings.nats.auth {
-        *credentials = folder.join(&*credentials);
-    }
+    settings.nats.access.under(folder);
     if let Some(tls) = &mut settings.tls {
         for file in [&mut tls.cert, &mut tls.key, &mut tls.client_ca] {
             *file = folder.join(&*file);

@@ -9,6 +9,7 @@ mod intake;
 mod invoke;
 mod item;
 mod listener;
+mod passed;
 mod secure;
 mod wait;
 mod wrap;
@@ -35,6 +36,7 @@ use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::respond::{self, Refusal};
+use crate::siblings::Siblings;
 use crate::workers::Workers;
 
 pub(crate) use hold::Held;
@@ -57,6 +59,7 @@ pub(crate) struct Front {
     pub(crate) desk: Arc<Desk>,
     pub(crate) standby: Arc<Standby>,
     pub(crate) held: Held,
+    pub(crate) siblings: Arc<Siblings>,
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
@@ -68,6 +71,8 @@ pub(crate) struct Front {
 pub(crate) struct Peer {
     /// Whether it is an edge whose word counts.
     pub(crate) trusted: bool,
+    /// Whether it is another instance of this region's service, which has asked whether the caller may.
+    pub(crate) sibling: bool,
 }
 
 // === impl Front ===
@@ -79,7 +84,16 @@ impl Front {
         peer: Peer,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let host = authority(&request);
+        let ticket = request.headers().get(headers::RELAYED);
+        let sibling = ticket.is_some_and(|ticket| self.standby.opens(ticket.as_bytes()));
+        let peer = Peer {
+            sibling,
+            trusted: peer.trusted || sibling,
+        };
+        let host = match sibling {
+            true => &self.domain,
+            false => authority(&request),
+        };
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
             let mut response =

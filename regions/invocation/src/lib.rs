@@ -16,6 +16,8 @@
 
 mod phase;
 
+mod tasks;
+
 mod pending;
 
 mod drain;
@@ -35,6 +37,8 @@ mod workers;
 mod choice;
 
 mod attach;
+
+mod siblings;
 
 mod canary;
 

@@ -57,12 +57,24 @@ pub(crate) enum Presence {
     Crowded,
 }
 
+/// What became of a poll for what this instance does not hold, in a region with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// Answered by the one that holds it.
+    Answered,
+    /// None of them holds it.
+    Nowhere,
+    /// One of them was silent.
+    Silent,
+}
+
 /// All families.
 pub(crate) struct Metrics {
     calls: [IntCounter; 11],
     attaches: [IntCounter; 7],
     cancels: [IntCounter; 3],
     presence: [IntCounter; 3],
+    passed: [IntCounter; 3],
     /// `frontdoor_invocation_first_byte_seconds`: request head read to answer head known, answered calls only.
     pub(crate) first_byte: Histogram,
     /// `frontdoor_invocation_publish_seconds`: work item sent to stream's ack.
@@ -79,6 +91,8 @@ pub(crate) struct Metrics {
     pub(crate) free_slots: IntGauge,
     /// `frontdoor_invocation_standing_streams`: of workers with free slots, on which a call goes without the queue.
     pub(crate) standing: IntGauge,
+    /// `frontdoor_invocation_siblings`: other instances of the region's service that were heard lately.
+    pub(crate) siblings: IntGauge,
     /// `frontdoor_invocation_connections`: open on the front.
     pub(crate) connections: IntGauge,
     /// `frontdoor_invocation_nats_up`: 1 when calls can be queued.
@@ -136,6 +150,12 @@ impl Metrics {
                 "What workers said of themselves, by what became of it",
                 ["heard", "malformed", "crowded"],
             )?,
+            passed: counters(
+                registry,
+                "passed_polls_total",
+                "Polls for answers that other instances of the region may hold, by what came of them",
+                ["answered", "nowhere", "silent"],
+            )?,
             first_byte: histogram(
                 registry,
                 "first_byte_seconds",
@@ -160,6 +180,10 @@ impl Metrics {
                 "standing_streams",
                 "Standing streams of workers with free slots",
             )?,
+            siblings: gauge(
+                "siblings",
+                "Other instances of the region's service heard lately",
+            )?,
             connections: gauge("connections", "Open connections of callers and workers")?,
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
             requeued,
@@ -180,6 +204,11 @@ impl Metrics {
     /// Counts a worker's word about itself.
     pub(crate) fn presence(&self, what: Presence) {
         self.presence[what as usize].inc();
+    }
+
+    /// Counts a poll for what others may hold.
+    pub(crate) fn passed(&self, what: Passed) {
+        self.passed[what as usize].inc();
     }
 
     /// Counts a cancellation.

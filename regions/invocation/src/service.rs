@@ -28,7 +28,9 @@ use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
+use crate::siblings::Siblings;
 use crate::stop::Stopping;
+use crate::tasks::Tasks;
 use crate::workers::Workers;
 
 /// How long the start waits for NATS. Without it the service starts all the same, and says so on `/health`.
@@ -62,12 +64,17 @@ pub enum RunError {
 
 /// Runs the service until it has stopped in order after `shutdown`.
 pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
-    let listener = Listener::bind(settings.listen, settings.trusted_edges.clone())
-        .map_err(bind_error(settings.listen))?;
+    let listener = Listener::bind(
+        settings.listen,
+        settings.trusted_edges.clone(),
+        settings.ping,
+    )
+    .map_err(bind_error(settings.listen))?;
     let secured = match &settings.tls {
         None => None,
         Some(tls) => Some(
-            Listener::bind_secured(tls.listen, acceptor(tls)?).map_err(bind_error(tls.listen))?,
+            Listener::bind_secured(tls.listen, acceptor(tls)?, settings.ping)
+                .map_err(bind_error(tls.listen))?,
         ),
     };
     let admin = TcpListener::bind(settings.admin)
@@ -95,9 +102,15 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     let (cancels, waiting_cancels) = Cancels::new(Arc::clone(&metrics));
     let connections = TaskTracker::new();
     let workers = Workers::new();
+    let standby = Standby::new(Arc::clone(&workers));
+    let tasks = Tasks {
+        tracker: background.tasks.clone(),
+        stop: background.stop.clone(),
+    };
     let front = Arc::new(Front {
         desk: Desk::new(settings.limits.waiting, cancels),
-        standby: Standby::new(Arc::clone(&workers)),
+        siblings: Siblings::new(standby.service(), tasks),
+        standby,
         held: Held::new(settings.polling.keep, connections.clone()),
         domain: settings.domain,
         attach_url: settings.attach_url,
@@ -156,6 +169,8 @@ impl Background {
         tasks.spawn(watch_queues(dispatch(), stop()));
         tasks.spawn(send_cancels(dispatch(), cancels, stop()));
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
+        tasks.spawn(Arc::clone(&front.siblings).listen(dispatch(), stop()));
+        tasks.spawn(Arc::clone(front).tell_what_is_held(stop()));
         tasks.spawn(standby::speak(
             Arc::clone(&front.standby),
             front.attach_url.clone(),

@@ -26,6 +26,10 @@ use crowd::{Crowd, Heard};
 
 /// How often the silent are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_millis(250);
+/// Workers speak every half second: who says nothing for so long is late, and perhaps gone.
+const SILENT: Duration = Duration::from_millis(850);
+/// Versions whose workers are remembered after they are gone.
+const REMEMBERED: usize = 20_000;
 /// Pause before subscribing again, should that ever fail.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -47,6 +51,8 @@ pub(crate) struct Workers {
     known: RwLock<HashMap<VersionId, Standing>>,
     /// When each worker that takes calls was heard last.
     ready: RwLock<HashMap<Uuid, Instant>>,
+    /// When any worker of a version last said that it takes calls, also if it is gone by now.
+    spoke: RwLock<HashMap<VersionId, Instant>>,
     changes: watch::Sender<u64>,
 }
 
@@ -58,6 +64,7 @@ impl Workers {
         Arc::new(Self {
             known: RwLock::default(),
             ready: RwLock::default(),
+            spoke: RwLock::default(),
             changes: watch::Sender::new(0),
         })
     }
@@ -73,6 +80,20 @@ impl Workers {
     pub(crate) fn is_ready(&self, worker: Uuid) -> bool {
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
         ready.get(&worker).is_some_and(|at| at.elapsed() < EXPIRES)
+    }
+
+    /// Waits until all workers of a version that were ever heard are late. For ever, if none was.
+    pub(crate) async fn silent(&self, version: VersionId) {
+        loop {
+            let since = {
+                let spoke = self.spoke.read().unwrap_or_else(PoisonError::into_inner);
+                spoke.get(&version).map(Instant::elapsed)
+            };
+            match since {
+                Some(since) if since >= SILENT => return,
+                since => tokio::time::sleep(SILENT - since.unwrap_or_default()).await,
+            }
+        }
     }
 
     /// All versions together, for a gauge.
@@ -161,6 +182,12 @@ impl Workers {
     /// Keeps whether one worker takes calls. Bounded by the crowd, which has taken it in.
     fn note(&self, said: &WorkerPresence) {
         let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+        if said.standing == presence::Standing::Ready {
+            let mut spoke = self.spoke.write().unwrap_or_else(PoisonError::into_inner);
+            if spoke.len() < REMEMBERED || spoke.contains_key(&said.version) {
+                spoke.insert(said.version, Instant::now());
+            }
+        }
         match said.standing {
             presence::Standing::Ready => _ = ready.insert(said.worker, Instant::now()),
             _ => _ = ready.remove(&said.worker),

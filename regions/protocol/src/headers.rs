@@ -26,6 +26,9 @@ pub const REMAINING_MS: HeaderName = HeaderName::from_static("frontdoor-remainin
 /// Another region could take the call (ours): edge to region, trusted as [`REQUEST_ID`] is. Such a call is declined at
 /// once where it would otherwise wait for the region's own trouble to pass.
 pub const MOVABLE: HeaderName = HeaderName::from_static("frontdoor-movable");
+/// The ticket of the invocation service to which another one of its region passes a poll on (ours). Who shows it has asked
+/// whether the caller may.
+pub const RELAYED: HeaderName = HeaderName::from_static("frontdoor-relayed");
 /// Which region answered (ours), for people who look.
 pub const REGION: HeaderName = HeaderName::from_static("frontdoor-region");
 /// Headers that start so are ours: never taken from a caller or a container, never given to one by accident.

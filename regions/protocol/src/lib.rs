@@ -45,4 +45,6 @@ pub mod revocation;
 
 pub mod presence;
 
+pub mod locate;
+
 pub mod verdict;

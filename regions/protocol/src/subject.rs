@@ -70,6 +70,13 @@ pub fn service_presence(region: &RegionName) -> String {
     format!("frontdoor.{region}.invocation")
 }
 
+/// Where the invocation services of a region ask each other who holds an answer (`locate.rs`); the payload is the request
+/// id as text.
+#[must_use]
+pub fn locate(region: &RegionName) -> String {
+    format!("frontdoor.{region}.locate")
+}
+
 /// A region's own news (`report.rs`).
 #[must_use]
 pub fn report(region: &RegionName) -> String {

@@ -36,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Attach {
     tasks: Tasks,
+    ping: Duration,
     services: Mutex<HashMap<Authority, Arc<Multiplexed>>>,
     http1: Client<HttpConnector, Body>,
 }
@@ -74,7 +75,7 @@ enum Wire {
 // === impl Attach ===
 
 impl Attach {
-    pub(crate) fn new(tasks: Tasks) -> Self {
+    pub(crate) fn new(tasks: Tasks, ping: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -85,6 +86,7 @@ impl Attach {
                 .build(connector),
             services: Mutex::default(),
             tasks,
+            ping,
         }
     }
 
@@ -209,7 +211,7 @@ impl Attach {
         if services.len() >= SERVICES_LIMIT {
             services.clear();
         }
-        let new = Multiplexed::new(authority.clone(), self.tasks.clone());
+        let new = Multiplexed::new(authority.clone(), self.tasks.clone(), self.ping);
         let new = Arc::new(new);
         services.insert(authority.clone(), Arc::clone(&new));
         new

@@ -53,11 +53,11 @@ pub(crate) enum CallError {
 // === impl Container ===
 
 impl Container {
-    pub(crate) fn new(settings: &config::Container, tasks: Tasks) -> Self {
+    pub(crate) fn new(settings: &config::Container, tasks: Tasks, ping: Duration) -> Self {
         let authority = settings.authority.clone();
         let transport = match settings.protocol {
             Protocol::Http1 => Transport::Http1(Box::new(pooled(tasks))),
-            Protocol::H2c => Transport::H2c(Multiplexed::new(authority.clone(), tasks)),
+            Protocol::H2c => Transport::H2c(Multiplexed::new(authority.clone(), tasks, ping)),
         };
         Self {
             authority,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use frontdoor_protocol::config::{ConfigError, parse_with};
 
-pub use settings::{Auth, Container, Nats, Protocol, Settings};
+pub use settings::{Container, Protocol, Settings};
 
 /// Reads and checks a file. Paths in it are relative to the folder it lies in.
 ///
@@ -23,10 +23,8 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     })?;
     let mut settings: Settings =
         parse_with::<file::File, _>(&file, &text, |name| std::env::var(name).ok())?;
-    if let (Auth::CredentialsFile(credentials), Some(folder)) =
-        (&mut settings.nats.auth, path.parent())
-    {
-        *credentials = folder.join(&*credentials);
+    if let Some(folder) = path.parent() {
+        settings.nats.under(folder);
     }
     Ok(settings)
 }

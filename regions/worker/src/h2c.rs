@@ -18,8 +18,6 @@ use crate::body::Body;
 
 /// How long a dial may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A silent peer is asked for a sign of life this often, and given up after as long again.
-const PING: Duration = Duration::from_secs(10);
 /// Window of one stream: enough for the round trips inside a region, and what a slow reader may leave with us.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of the connection: in effect only the streams' windows count. It must be this large because the h2 crate
@@ -40,6 +38,7 @@ pub(crate) struct Tasks(pub(crate) TaskTracker);
 pub(crate) struct Multiplexed {
     authority: Authority,
     tasks: Tasks,
+    ping: Duration,
     sender: Mutex<Option<SendRequest<Body>>>,
 }
 
@@ -69,10 +68,12 @@ where
 // === impl Multiplexed ===
 
 impl Multiplexed {
-    pub(crate) fn new(authority: Authority, tasks: Tasks) -> Self {
+    /// A silent peer is asked for a sign of life every `ping`, and given up after as long again.
+    pub(crate) fn new(authority: Authority, tasks: Tasks, ping: Duration) -> Self {
         Self {
             authority,
             tasks,
+            ping,
             sender: Mutex::new(None),
         }
     }
@@ -118,8 +119,8 @@ impl Multiplexed {
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http2::Builder::new(self.tasks.clone())
             .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
+            .keep_alive_interval(self.ping)
+            .keep_alive_timeout(self.ping)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -3,18 +3,17 @@
 //! It is tried for ever; work that needs it waits. The server's version is checked once it is there, because older
 //! ones lose queued requests when a filtered purge runs.
 
-use std::io;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, Event};
 use bytes::Bytes;
+use frontdoor_bus::{Access, AccessError};
 use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Auth, Nats};
 use crate::metrics::Metrics;
 use crate::running::Running;
 
@@ -38,9 +37,9 @@ pub(crate) struct Link {
 /// Why there can be no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
-    /// The credentials file cannot be used.
-    #[error("NATS credentials cannot be read: {0}")]
-    Credentials(#[from] io::Error),
+    /// A file needed to log in cannot be used.
+    #[error("cannot log in to NATS: {0}")]
+    Access(#[from] AccessError),
     /// The configured address is none.
     #[error("NATS cannot be connected: {0}")]
     Connect(#[from] async_nats::ConnectError),
@@ -54,12 +53,14 @@ pub enum NatsError {
 
 /// Begins to connect, and goes on for ever; `news` says how it stands.
 pub(crate) async fn connect(
-    settings: &Nats,
+    settings: &Access,
     name: String,
     metrics: Metrics,
     news: watch::Sender<Link>,
 ) -> Result<Client, NatsError> {
-    let options = ConnectOptions::new()
+    let options = settings
+        .options()
+        .await?
         .name(name)
         .retry_on_initial_connect()
         .ping_interval(PING)
@@ -72,13 +73,6 @@ pub(crate) async fn connect(
             note(&event, &metrics, &news);
             std::future::ready(())
         });
-    let options = match &settings.auth {
-        Auth::None => options,
-        Auth::CredentialsFile(path) => options.credentials_file(path).await?,
-        Auth::Password { user, password } => {
-            options.user_and_password(user.clone(), password.clone())
-        }
-    };
     Ok(options.connect(&settings.url).await?)
 }
 

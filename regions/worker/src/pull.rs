@@ -3,11 +3,12 @@
 //! Requests and replies are made by hand on an inbox of our own, so that every reply of the server is counted: what
 //! was asked, what arrived, what was given back (`slots.rs` does the sums). When the worker should take nothing (the
 //! container is sick or suspect, or the worker stops), it only stops asking: requests are short, and what they still bring goes
-//! back at once. Interest in a request is never dropped while it lives. Nothing is ever created here: while the stream or consumer is
+//! back at once. Interest in a request is never dropped while it lives, but at a stop, where that loses nothing. Nothing is ever created here: while the stream or consumer is
 //! missing, the loop asks again with growing pauses until the invocation service has made them.
 
 mod inbox;
 mod reply;
+mod withdraw;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -48,6 +49,8 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Puller {
     client: Client,
     jetstream: jetstream::Context,
+    stream: String,
+    consumer: String,
     /// Where this consumer takes requests for messages.
     ask_subject: String,
     handler: Arc<Handler>,
@@ -88,6 +91,8 @@ impl Puller {
             client,
             suspect: handler.suspect.subscribe(),
             ask_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            stream,
+            consumer,
             handler,
             most: settings.slots,
             calls: JoinSet::new(),
@@ -115,6 +120,7 @@ impl Puller {
     pub(crate) async fn finish(&mut self, grace: Duration) {
         self.taking = false;
         self.slots().set_taking(false);
+        self.withdraw().await;
         if tokio::time::timeout(grace, self.idle()).await.is_err() {
             tracing::warn!(
                 calls = self.calls.len(),

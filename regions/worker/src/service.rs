@@ -105,7 +105,11 @@ impl Worker {
         let client = nats::connect(&settings.nats, name, metrics.clone(), link_news).await?;
 
         let tasks = Tasks(TaskTracker::new());
-        let container = Arc::new(Container::new(&settings.container, tasks.clone()));
+        let container = Arc::new(Container::new(
+            &settings.container,
+            tasks.clone(),
+            settings.ping,
+        ));
         let running = Running::default();
         let facts = Facts {
             registry,
@@ -213,7 +217,7 @@ fn handler(
             settings.version,
         ),
         container,
-        attach: Attach::new(tasks.clone()),
+        attach: Attach::new(tasks.clone(), settings.ping),
         running,
         load: Arc::new(Load::new(
             Slots::new(settings.slots, reserve(settings)),

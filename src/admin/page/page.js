@@ -14,6 +14,7 @@ const FAULTS = {
   "workers-down": "answers, but no worker takes calls",
   "grey": "answers checks, but calls fail",
   "function-down": "a version that had workers has none",
+  "returning": "answers again, and has to prove itself",
   "bus-down": "well, but its reports do not arrive",
 };
 

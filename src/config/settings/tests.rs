@@ -94,6 +94,8 @@ fn broken_rules_are_named() {
         ("health = { misses_to_down = 1 }", "health.misses_to_down"),
         ("health = { bad_to_down = 1.5 }", "health.bad_to_down"),
         ("route = { moves = 9 }", "route.moves"),
+        ("route = { service = \"0s\" }", "route.service"),
+        ("route = { retry_after = \"200ms\" }", "route.retry_after"),
         ("route = { peer_ratio = -1.0 }", "route.peer_ratio"),
         (
             "resolver = { min_ttl = \"9s\", max_ttl = \"1s\" }",

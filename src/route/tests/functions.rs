@@ -237,6 +237,7 @@ fn a_trace_makes_the_decision_again_and_says_why() {
         (5, None),
     ]);
     world.regions[3].draining = true;
+    let world = Snapshot::new(world.epoch, world.regions, world.catalog);
     for seed in 0..50 {
         let decision = decide(&world, &Policy::default(), &ask(), seed).expect("a region");
         let trace = Trace::record(&world, &Policy::default(), &ask(), seed);

@@ -4,9 +4,11 @@ use super::*;
 
 const CALM: Evidence = Evidence {
     own: Some(Sight::Well),
+    answers: true,
     well: 2,
     unwell: 0,
     heartbeat: Some(true),
+    speaks_on: false,
     bus: Some(true),
     failing: false,
     canary: None,
@@ -23,7 +25,7 @@ fn check(change: impl Fn(&mut Evidence)) -> Fault {
 fn a_region_that_does_not_answer_us() {
     let gone = |well, unwell, heartbeat, bus| {
         check(|e| {
-            e.own = Some(Sight::Unwell);
+            (e.own, e.answers) = (Some(Sight::Unwell), false);
             (e.well, e.unwell, e.heartbeat, e.bus) = (well, unwell, heartbeat, bus);
         })
     };
@@ -32,10 +34,27 @@ fn a_region_that_does_not_answer_us() {
     assert_eq!(gone(1, 1, no, yes), Fault::RegionDown);
     assert_eq!(gone(2, 1, yes, yes), Fault::MyPath);
     assert_eq!(gone(2, 0, no, yes), Fault::MyPath);
-    assert_eq!(gone(0, 0, yes, yes), Fault::MyPath, "it still speaks");
+    assert_eq!(gone(0, 0, yes, yes), Fault::Unsure, "too early to tell");
     assert_eq!(gone(0, 0, no, yes), Fault::RegionDown);
     assert_eq!(gone(0, 0, no, no), Fault::Unsure, "we hear nobody");
     assert_eq!(gone(0, 0, None, None), Fault::Unsure);
+    let speaks = |e: &mut Evidence| {
+        (e.own, e.answers, e.speaks_on) = (Some(Sight::Unwell), false, true);
+        e.well = 0;
+    };
+    assert_eq!(check(speaks), Fault::MyPath, "it still speaks");
+}
+
+#[test]
+fn a_region_that_answers_and_gets_no_calls() {
+    let held = |failing| {
+        check(|e| {
+            (e.own, e.failing) = (Some(Sight::Unwell), failing);
+            (e.well, e.unwell) = (0, 2);
+        })
+    };
+    assert_eq!(held(false), Fault::Returning);
+    assert_eq!(held(true), Fault::Grey);
 }
 
 #[test]

@@ -154,6 +154,71 @@ fn heartbeats_and_workers_are_missed() {
     assert_eq!(condition(&mut table, late).fault, Fault::BusDown);
 }
 
+/// The names that a single edge gives, one look every quarter of a second with a check each; repeated names once.
+fn names(
+    table: &mut Table,
+    now: &mut Instant,
+    looks: u64,
+    outcome: ProbeOutcome,
+    reports: &mut dyn FnMut(u64) -> Option<Event>,
+) -> Vec<Fault> {
+    let mut names = Vec::new();
+    for look in 0..looks {
+        *now += Duration::from_millis(250);
+        table.apply(probed(outcome), *now);
+        if let Some(report) = reports(look) {
+            table.apply(report, *now);
+        }
+        table.apply(Event::Tick, *now);
+        names.push(condition(table, *now).fault);
+    }
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_lost_region_gets_one_name_and_keeps_it() {
+    let (mut table, mut now) = table();
+    table.apply(Event::Bus(true), now);
+    let (good, bad) = (ProbeOutcome::Good(Duration::ZERO), ProbeOutcome::Bad);
+    let mut seq = 0;
+    let mut each_second = |look: u64| {
+        seq += 1;
+        look.is_multiple_of(4).then(|| reported(seq, 1))
+    };
+    assert_eq!(
+        names(&mut table, &mut now, 20, good, &mut each_second),
+        [Fault::None]
+    );
+    // It dies, and one report was on its way.
+    let mut last = Some(reported(1000, 1));
+    let found = names(&mut table, &mut now, 40, bad, &mut |_| last.take());
+    assert_eq!(found, [Fault::None, Fault::Unsure, Fault::RegionDown]);
+    // It starts again: it speaks before its checks are answered.
+    let mut seq = 2000;
+    let mut each_second = |look: u64| {
+        seq += 1;
+        look.is_multiple_of(4).then(|| reported(seq, 1))
+    };
+    let found = names(&mut table, &mut now, 3, bad, &mut each_second);
+    assert!(!found.contains(&Fault::MyPath), "{found:?}");
+    let found = names(&mut table, &mut now, 200, good, &mut each_second);
+    assert_eq!(found, [Fault::Returning, Fault::None]);
+    // Now only the way there is lost.
+    let found = names(&mut table, &mut now, 40, bad, &mut each_second);
+    assert_eq!(found, [Fault::None, Fault::Unsure, Fault::MyPath]);
+}
+
+#[test]
+fn what_others_said_before_is_no_proof() {
+    let (mut table, mut now) = table();
+    table.apply(said(1, 1, Sight::Well, None), now);
+    let found = names(&mut table, &mut now, 5, ProbeOutcome::Bad, &mut |_| None);
+    assert_eq!(found, [Fault::None, Fault::Unsure]);
+    table.apply(said(1, 2, Sight::Well, None), now);
+    assert_eq!(condition(&mut table, now).fault, Fault::MyPath);
+}
+
 #[test]
 fn failing_traffic_is_grey() {
     let (mut table, now) = table();

@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Any request body.
@@ -24,6 +25,7 @@ pub type Body = BoxBody<Bytes, std::io::Error>;
 /// One connection to a server.
 pub struct Client {
     sender: Sender,
+    patience: Duration,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -52,8 +54,11 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Longer than any answer in a test may take.
+/// Longer than any answer in a test may take that does not say otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Go's `PingTimeout`: a PING without an answer ends the connection after this.
+const PONG: Duration = Duration::from_secs(15);
 
 /// A body that is known.
 #[must_use]
@@ -84,7 +89,7 @@ impl Client {
     pub async fn plain(address: SocketAddr, protocol: Protocol) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Self::over(stream, protocol).await
+        Self::over(stream, protocol, None).await
     }
 
     /// Connects with TLS to a host name, trusting the authorities in `pem`.
@@ -116,17 +121,33 @@ impl Client {
         config: Arc<rustls::ClientConfig>,
         protocol: Protocol,
     ) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from(host.to_owned())?;
-        let stream = TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .context("TLS handshake")?;
-        Self::over(stream, protocol).await
+        let stream = secured(address, host, config).await?;
+        Self::over(stream, protocol, None).await
     }
 
-    async fn over<S>(stream: S, protocol: Protocol) -> anyhow::Result<Self>
+    /// Connects with TLS and HTTP/2, and PINGs the other end whenever nothing came for `every`, as Go's transport does
+    /// with a `ReadIdleTimeout`.
+    ///
+    /// # Errors
+    /// As [`Client::tls`].
+    pub async fn pinging(
+        address: SocketAddr,
+        host: &str,
+        pem: &[u8],
+        every: Duration,
+    ) -> anyhow::Result<Self> {
+        let config = crate::tls::trusting(pem, &[Protocol::H2.alpn()])?;
+        let stream = secured(address, host, config).await?;
+        Self::over(stream, Protocol::H2, Some(every)).await
+    }
+
+    /// Waits so long for an answer.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    async fn over<S>(stream: S, protocol: Protocol, ping: Option<Duration>) -> anyhow::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -139,21 +160,26 @@ impl Client {
                 });
                 Ok(Self {
                     sender: Sender::H1(sender),
+                    patience: PATIENCE,
                     _driver: AbortOnDropHandle::new(driver),
                 })
             }
             Protocol::H2 => {
-                let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
                     .timer(TokioTimer::new())
                     .initial_stream_window_size(1 << 20)
-                    .initial_connection_window_size(16 << 20)
-                    .handshake(io)
-                    .await?;
+                    .initial_connection_window_size(16 << 20);
+                if let Some(every) = ping {
+                    builder.keep_alive_interval(every).keep_alive_timeout(PONG);
+                }
+                let (sender, driver) = builder.handshake(io).await?;
                 let driver = tokio::spawn(async move {
                     let _ = driver.await;
                 });
                 Ok(Self {
                     sender: Sender::H2(sender),
+                    patience: PATIENCE,
                     _driver: AbortOnDropHandle::new(driver),
                 })
             }
@@ -163,7 +189,7 @@ impl Client {
     /// Sends a request and returns the answer's head; its body is the caller's to read.
     ///
     /// # Errors
-    /// If the connection breaks, or nothing comes within a minute.
+    /// If the connection breaks, or nothing comes within a minute, or what [`Client::patient`] said.
     pub async fn send(&mut self, request: Request<Body>) -> anyhow::Result<Response<Incoming>> {
         let answer = async {
             match &mut self.sender {
@@ -177,9 +203,9 @@ impl Client {
                 }
             }
         };
-        Ok(tokio::time::timeout(PATIENCE, answer)
+        Ok(tokio::time::timeout(self.patience, answer)
             .await
-            .context("no answer within a minute")??)
+            .with_context(|| format!("no answer within {:?}", self.patience))??)
     }
 
     /// Sends a request and reads the whole answer.
@@ -188,9 +214,9 @@ impl Client {
     /// As [`Client::send`], and if the body does not end cleanly.
     pub async fn call(&mut self, request: Request<Body>) -> anyhow::Result<Answer> {
         let (head, body) = self.send(request).await?.into_parts();
-        let body = tokio::time::timeout(PATIENCE, body.collect())
+        let body = tokio::time::timeout(self.patience, body.collect())
             .await
-            .context("no end within a minute")??;
+            .with_context(|| format!("no end within {:?}", self.patience))??;
         Ok(Answer {
             status: head.status,
             headers: head.headers,
@@ -209,6 +235,20 @@ impl Client {
             Sender::H1(_) => panic!("HTTP/1.1 is not multiplexed"),
         }
     }
+}
+
+async fn secured(
+    address: SocketAddr,
+    host: &str,
+    config: Arc<rustls::ClientConfig>,
+) -> anyhow::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host.to_owned())?;
+    TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .context("TLS handshake")
 }
 
 // === impl Answer ===

@@ -159,6 +159,15 @@ impl World {
         Client::tls(self.address("/edge/https"), &self.host(), &ca, protocol).await
     }
 
+    /// A caller with TLS and HTTP/2 who PINGs; see [`Client::pinging`].
+    ///
+    /// # Errors
+    /// If the edge cannot be reached or trusted.
+    pub async fn pinging_caller(&self, every: Duration) -> anyhow::Result<Client> {
+        let ca = std::fs::read(self.dir.join("ca.pem"))?;
+        Client::pinging(self.address("/edge/https"), &self.host(), &ca, every).await
+    }
+
     /// A request of the sample function with the right key.
     #[must_use]
     pub fn request(&self, method: &str, path: &str) -> http::request::Builder {

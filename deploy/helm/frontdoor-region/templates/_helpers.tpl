@@ -28,8 +28,18 @@ readOnlyRootFilesystem: true
 capabilities: { drop: ["ALL"] }
 {{- end }}
 
-{{- define "region.natsPassword" -}}
-- name: NATS_PASSWORD
-  valueFrom:
-    secretKeyRef: { name: {{ .root.Values.natsSecret }}, key: {{ .user }} }
+{{- define "region.nats" -}}
+[nats]
+url = {{ printf "tls://%s-nats:4222" (include "region.name" .root) | toJson }}
+nkey_file = "/etc/frontdoor/nats/{{ .user }}.nk"
+tls = { ca = "/etc/frontdoor/nats/ca.crt" }
+{{- end }}
+
+{{- define "region.natsVolume" -}}
+- name: nats
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret: { name: {{ .root.Values.natsSecret }}, items: [{ key: {{ .user }}.nk, path: {{ .user }}.nk }] }
+      - secret: { name: {{ .root.Values.nats.tlsSecret }}, items: [{ key: ca.crt, path: ca.crt }] }
 {{- end }}

@@ -57,7 +57,7 @@ fn invocation_and_worker_say_what_the_contract_says() {
         "the key itself is in no file but api_key"
     );
     assert_eq!(keys[1]["functions"].as_array().map(Vec::len), Some(0));
-    let worker = table(&worker(region, &at, &facts, 64));
+    let worker = table(&worker(region, &at, &facts));
     assert_eq!(worker["container"]["protocol"].as_str(), Some("h2c"));
     assert_eq!(worker["function"], invocation["functions"][0]["id"]);
     assert_eq!(worker["version"], invocation["functions"][0]["versions"][0]);

@@ -1,4 +1,5 @@
-//! The one body type of all our responses: bytes at hand, a worker's answer, a caller's request, or a granted claim.
+//! The one body type of all our responses: bytes at hand, a worker's answer, another instance's, a caller's request, or
+//! a granted claim.
 //!
 //! Only tells them apart; each is polled where it lives. Given to hyper by `front.rs`.
 
@@ -7,7 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 
+use super::desk::Place;
 use super::download::Rest;
 use super::relay::Relay;
 use super::some;
@@ -19,6 +22,8 @@ pub(crate) enum Body {
     Full(Option<Bytes>),
     /// To a caller: a worker's answer.
     Relay(Box<Relay>),
+    /// To a caller: what another instance answers, for which a place is taken here.
+    Passed(Box<(Incoming, Place)>),
     /// To a worker: the rest of a caller's request.
     Rest(Rest),
     /// To a worker: the open end of a claim.
@@ -40,6 +45,9 @@ pub(crate) enum BodyError {
     /// To a caller.
     #[error("the worker's answer broke off")]
     WorkerLost,
+    /// To a caller.
+    #[error("the answer of another instance broke off")]
+    Passed(#[source] hyper::Error),
 }
 
 // === impl Body ===
@@ -67,6 +75,9 @@ impl http_body::Body for Body {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => relay.poll_frame(cx),
+            Self::Passed(passed) => Pin::new(&mut passed.0)
+                .poll_frame(cx)
+                .map_err(BodyError::Passed),
             Self::Rest(rest) => rest.poll_frame(cx),
             Self::Granted(granted) => granted.poll_frame(cx),
         }
@@ -76,6 +87,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Relay(relay) => relay.is_end_stream(),
+            Self::Passed(passed) => passed.0.is_end_stream(),
             Self::Rest(rest) => rest.is_end_stream(),
             Self::Granted(_) => false,
         }
@@ -88,6 +100,7 @@ impl http_body::Body for Body {
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
             Self::Rest(rest) => rest.size_hint(),
+            Self::Passed(passed) => passed.0.size_hint(),
             // Their lengths, where known, are in the container's headers; a claim has none.
             Self::Relay(_) | Self::Granted(_) => SizeHint::default(),
         }

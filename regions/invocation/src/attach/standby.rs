@@ -54,6 +54,8 @@ const WAITING: usize = 1024;
 
 /// All standing streams.
 pub(crate) struct Standby {
+    /// Which instance this is.
+    service: Uuid,
     ticket: Uuid,
     numbers: AtomicU64,
     workers: Arc<Workers>,
@@ -124,11 +126,23 @@ impl Standby {
     /// Nobody stands yet.
     pub(crate) fn new(workers: Arc<Workers>) -> Arc<Self> {
         Arc::new(Self {
+            service: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
             ticket: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
             numbers: AtomicU64::new(0),
             workers,
             ranks: Mutex::new(Some(HashMap::new())),
         })
+    }
+
+    /// Which instance this is, to its region.
+    pub(crate) const fn service(&self) -> Uuid {
+        self.service
+    }
+
+    /// Whether this is the ticket that was told on the region's own NATS.
+    pub(crate) fn opens(&self, ticket: &[u8]) -> bool {
+        // It is random and 128 bits long; what a comparison's time tells of it leads nowhere.
+        Uuid::try_parse_ascii(ticket).is_ok_and(|ticket| ticket == self.ticket)
     }
 
     /// Ends all standing streams and takes no more.

@@ -22,14 +22,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::CallHead;
 use super::cache::Question;
 use super::counts::{Asked, Counts};
 use super::verdict::Answer;
 use crate::config;
+use crate::tasks::Tasks;
 
 /// Questions that are put at once; others wait their turn within the time limit.
 const ASKING: usize = 64;
@@ -68,13 +67,6 @@ enum Fault {
     Malformed(&'static str),
     #[error("our own token cannot be read: {0}")]
     Token(std::io::Error),
-}
-
-/// Where hyper's own tasks live: joined with ours, ended with the service.
-#[derive(Clone)]
-pub(super) struct Tasks {
-    pub(super) tracker: TaskTracker,
-    pub(super) stop: CancellationToken,
 }
 
 /// An answer, whole.
@@ -215,23 +207,5 @@ impl Wire {
             trailers: body.trailers().cloned(),
             body: body.to_bytes(),
         })
-    }
-}
-
-// === impl Tasks ===
-
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            tokio::select! {
-                _ = task => {}
-                () = stop.cancelled() => {}
-            }
-        });
     }
 }

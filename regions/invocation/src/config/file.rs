@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_bus::TlsTable;
 use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
@@ -36,6 +37,8 @@ const AUTHORITY_TIMEOUT: Span = Span(Duration::from_secs(2));
 
 /// A nats-server that restarts, or a stream that elects a leader, is back within this.
 const OUTAGE: Span = Span(Duration::from_secs(2));
+/// A worker or an edge that froze ends its calls after twice this.
+const PING: Span = Span(Duration::from_secs(10));
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +48,8 @@ pub(super) struct File {
     pub(super) listen: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) attach_url: String,
+    #[serde(default = "ping")]
+    pub(super) ping: Span,
     #[serde(default)]
     pub(super) trusted_edges: Vec<IpNet>,
     pub(super) tls: Option<Tls>,
@@ -85,8 +90,10 @@ pub(super) struct Tls {
 pub(super) struct Nats {
     pub(super) url: String,
     pub(super) credentials_file: Option<PathBuf>,
+    pub(super) nkey_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    pub(super) tls: Option<TlsTable>,
     #[serde(default = "outage")]
     pub(super) patience: Span,
 }
@@ -184,6 +191,10 @@ const fn authority_timeout() -> Span {
 
 const fn outage() -> Span {
     OUTAGE
+}
+
+const fn ping() -> Span {
+    PING
 }
 
 impl Default for Limits {

@@ -1,16 +1,16 @@
 //! The settings as meant: every value here is valid, so nothing past the start checks one again.
 //!
 //! Made from `file.rs` alone (`TryFrom`), or by hand in tests. Secrets in it are never printed: see the `Debug` of
-//! [`NatsAuth`].
+//! [`frontdoor_bus::Login`].
 
 mod auth;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_bus::{Access, NatsTable};
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use ipnet::IpNet;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// How workers reach this very instance; no slash at its end.
     pub attach_url: String,
+    /// How often a silent peer is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
     /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
     pub trusted_edges: Vec<IpNet>,
     /// A port of their own for edges, over TLS.
@@ -75,26 +77,8 @@ pub struct Tls {
 pub struct Nats {
     /// How long a call waits while it is away or silent.
     pub patience: Duration,
-    /// `nats://host:port`, or several, separated by commas.
-    pub url: String,
-    /// How to log in.
-    pub auth: NatsAuth,
-}
-
-/// How to log in to NATS.
-#[derive(Clone)]
-pub enum NatsAuth {
-    /// No log-in.
-    None,
-    /// A `.creds` file: JWT and nkey seed.
-    CredentialsFile(PathBuf),
-    /// User and password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: String,
-    },
+    /// Where it is, and how to get in.
+    pub access: Access,
 }
 
 /// Bounds.
@@ -145,18 +129,6 @@ pub enum Workers {
     Late,
 }
 
-// === impl NatsAuth ===
-
-impl fmt::Debug for NatsAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::CredentialsFile(_) => "credentials file",
-            Self::Password { .. } => "password",
-        })
-    }
-}
-
 // === impl Settings ===
 
 impl TryFrom<file::File> for Settings {
@@ -175,6 +147,7 @@ impl TryFrom<file::File> for Settings {
         Ok(Self {
             domain: domain(&file.domain)?,
             attach_url: attach_url(&file.attach_url)?,
+            ping: ping(file.ping.into())?,
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
             auth: auth::settings(file.auth, file.keys)?,
@@ -219,6 +192,13 @@ fn domain(text: &str) -> Result<String, RuleError> {
     }
 }
 
+fn ping(ping: Duration) -> Result<Duration, RuleError> {
+    if ping.is_zero() {
+        return Err(RuleError::new("ping", "must be longer than nothing"));
+    }
+    Ok(ping)
+}
+
 fn attach_url(text: &str) -> Result<String, RuleError> {
     let rule = || {
         RuleError::new(
@@ -235,25 +215,17 @@ fn attach_url(text: &str) -> Result<String, RuleError> {
 }
 
 fn nats(nats: file::Nats) -> Result<Nats, RuleError> {
-    let known = |url: &str| url.starts_with("nats://") || url.starts_with("tls://");
-    if !nats.url.split(',').map(str::trim).all(known) {
-        return Err(RuleError::new("nats.url", "must be nats://host:port"));
-    }
-    let auth = match (nats.credentials_file, nats.user, nats.password) {
-        (None, None, None) => NatsAuth::None,
-        (Some(path), None, None) => NatsAuth::CredentialsFile(path),
-        (None, Some(user), Some(password)) => NatsAuth::Password { user, password },
-        _ => {
-            return Err(RuleError::new(
-                "nats",
-                "give either `credentials_file`, or both `user` and `password`, or none of them",
-            ));
-        }
+    let table = NatsTable {
+        url: nats.url,
+        credentials_file: nats.credentials_file,
+        nkey_file: nats.nkey_file,
+        user: nats.user,
+        password: nats.password,
+        tls: nats.tls,
     };
     Ok(Nats {
-        url: nats.url,
         patience: nats.patience.0,
-        auth,
+        access: table.try_into()?,
     })
 }
 

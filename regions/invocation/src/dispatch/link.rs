@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event, SubscribeError, Subscriber};
+use async_nats::{Client, Event, SubscribeError, Subscriber};
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::watch;
 
-use crate::config::{Nats, NatsAuth};
+use crate::config::Nats;
 
 /// A PING this often: a frozen server is known as lost after at most three of them.
 const PING: Duration = Duration::from_secs(3);
@@ -44,9 +44,9 @@ pub(crate) enum LinkState {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The credentials file cannot be read or is malformed.
-    #[error("the NATS credentials file cannot be used")]
-    Credentials(#[source] std::io::Error),
+    /// A file needed to log in cannot be used.
+    #[error("cannot log in to NATS")]
+    Access(#[source] frontdoor_bus::AccessError),
     /// The URL is malformed.
     #[error("cannot connect to NATS")]
     Connect(#[source] async_nats::ConnectError),
@@ -83,8 +83,11 @@ impl Link {
         let seen = state.clone();
         let outage = Arc::new(Outage(Mutex::new(Some(Instant::now()))));
         let noted = Arc::clone(&outage);
-        let options = credentials(&nats.auth)
-            .await?
+        let options = nats
+            .access
+            .options()
+            .await
+            .map_err(LinkError::Access)?
             .name(format!("frontdoor-invocation {region}"))
             .ping_interval(PING)
             .connection_timeout(CONNECT)
@@ -96,7 +99,7 @@ impl Link {
                 note(&seen, &noted, &event);
                 std::future::ready(())
             });
-        let urls: Vec<&str> = nats.url.split(',').map(str::trim).collect();
+        let urls: Vec<&str> = nats.access.url.split(',').map(str::trim).collect();
         let client = options
             .connect(&urls[..])
             .await
@@ -223,20 +226,6 @@ impl Outage {
 
     fn ends(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-async fn credentials(auth: &NatsAuth) -> Result<ConnectOptions, LinkError> {
-    let options = ConnectOptions::new();
-    match auth {
-        NatsAuth::None => Ok(options),
-        NatsAuth::CredentialsFile(path) => options
-            .credentials_file(path)
-            .await
-            .map_err(LinkError::Credentials),
-        NatsAuth::Password { user, password } => {
-            Ok(options.user_and_password(user.clone(), password.clone()))
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! NVCF's API: calls by path (`pexec`, `exec`), and polls for those that took longer than their callers waited.
 //!
 //! A call made here runs in a task of its own (`hold.rs`). If its answer begins within the caller's window it is passed on
-//! as any other; if not, the caller gets 202 and comes back with the id. What is asked for where it is not held is
-//! answered 404 as not started, so that an edge which does not know the region asks the next.
+//! as any other; if not, the caller gets 202 and comes back with the id. What is asked for where it is not held is found at
+//! the region's other instances (`passed.rs`), or answered 404 as not started, so that an edge which does not know the
+//! region asks the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use super::wrap::{self, Unwrapped};
 use super::{Front, Peer};
 use crate::attach::Rest;
 use crate::attach::body::Body;
-use crate::auth::{CallHead, Denied};
+use crate::auth::CallHead;
 use crate::respond::{self, Refusal, Stamp};
 
 /// The most that may be wrapped (NVCF: 2 MiB).
@@ -141,13 +142,16 @@ impl Front {
             host: super::authority(request),
             path: request.uri().path(),
         };
-        let Some(parcel) = self.held.find(stamp.id) else {
-            return Err(match call.authorization {
-                Some(_) => Refusal::NotHeld,
-                None => Refusal::Denied(Denied::Missing),
-            });
+        let parcel = match self.held.find(stamp.id) {
+            Some(parcel) if peer.sibling => parcel,
+            Some(parcel) => {
+                self.caller(&call, parcel.target, Some(&window)).await?;
+                parcel
+            }
+            // It was there when the other instance asked.
+            None if peer.sibling => return Err(Refusal::NotHeld),
+            None => return self.pass_on(stamp, &call, request, window).await,
         };
-        self.caller(&call, parcel.target, Some(&window)).await?;
         match parcel.ask(began + window).await {
             Ok(taken) => deliver(stamp, taken, wrapping).await,
             Err(NotYet::Later) => Ok(in_progress(stamp, wrapping)),

@@ -40,6 +40,8 @@ pub(super) struct Accepted {
     pub(super) patience: Duration,
     /// How much of that a NATS that is away may take.
     outage: Duration,
+    /// The edge has another region for it.
+    movable: bool,
     pub(super) version: Arc<Version>,
     place: Place,
 }
@@ -61,6 +63,7 @@ pub(super) struct Seated {
     work: WorkerInvokeFunctionRequest,
     times: Times,
     outage: Duration,
+    movable: bool,
 }
 
 /// The answer of a container, its head read.
@@ -138,6 +141,7 @@ impl Front {
             place,
             version,
             outage,
+            movable,
             ..
         } = accepted;
         let (call, arrival) = place.seat(id, version, intake.rest);
@@ -155,6 +159,7 @@ impl Front {
             work,
             times,
             outage,
+            movable,
         }
     }
 
@@ -168,6 +173,7 @@ impl Front {
             work,
             times,
             outage,
+            movable,
         } = seated;
         let (deadline, patience) = (times.began + times.life, times.life);
         let wait = Wait {
@@ -179,6 +185,7 @@ impl Front {
             deadline,
             patience,
             outage,
+            workers: movable.then_some(&*self.workers),
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let arrival = wait.worker(id, deadline_unix_ms, work).await;
@@ -244,7 +251,8 @@ impl Front {
             return Err(Refusal::Draining);
         }
         // An edge that has another region for the call loses nothing by trying there.
-        let outage = match peer.trusted && request.head.headers.contains_key(headers::MOVABLE) {
+        let movable = peer.trusted && request.head.headers.contains_key(headers::MOVABLE);
+        let outage = match movable {
             true => Duration::ZERO,
             false => self.outage,
         };
@@ -256,6 +264,7 @@ impl Front {
             caller,
             patience,
             outage,
+            movable,
             version: Arc::clone(version),
             place,
         })

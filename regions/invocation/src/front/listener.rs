@@ -39,10 +39,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
 const HEADER_LIST: u32 = 64 * 1024;
 /// Streams reset by the peer before we saw them: callers of an edge leaving in a wave must not cost the connection.
 const RESETS: usize = 4096;
-/// PING a silent HTTP/2 peer this often …
-const PING: Duration = Duration::from_secs(10);
-/// … and drop it after this long without an answer: a frozen worker or edge then ends its calls.
-const PONG: Duration = Duration::from_secs(10);
 /// HTTP/1.1 has no PING, so the kernel asks a silent peer this often, and drops it after this many questions without an
 /// answer: a host that is gone then ends its calls.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -66,6 +62,7 @@ pub(crate) struct Tokens {
 pub(crate) struct Listener {
     socket: TcpListener,
     trusted: Vec<IpNet>,
+    ping: Duration,
     /// Every peer shows a certificate, and is an edge.
     tls: Option<TlsAcceptor>,
 }
@@ -91,8 +88,12 @@ where
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the port. Peers in `trusted` are edges.
-    pub(crate) fn bind(address: SocketAddr, trusted: Vec<IpNet>) -> io::Result<Self> {
+    /// Binds the port. Peers in `trusted` are edges; silent ones on HTTP/2 are asked every `ping` whether they live.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        trusted: Vec<IpNet>,
+        ping: Duration,
+    ) -> io::Result<Self> {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -102,13 +103,18 @@ impl Listener {
         Ok(Self {
             socket: socket.listen(BACKLOG)?,
             trusted,
+            ping,
             tls: None,
         })
     }
 
     /// The same for edges with certificates only.
-    pub(crate) fn bind_secured(address: SocketAddr, tls: TlsAcceptor) -> io::Result<Self> {
-        let listener = Self::bind(address, Vec::new())?;
+    pub(crate) fn bind_secured(
+        address: SocketAddr,
+        tls: TlsAcceptor,
+        ping: Duration,
+    ) -> io::Result<Self> {
+        let listener = Self::bind(address, Vec::new(), ping)?;
         Ok(Self {
             tls: Some(tls),
             ..listener
@@ -117,7 +123,7 @@ impl Listener {
 
     /// Accepts until told to close.
     pub(crate) async fn accept(self, front: Arc<Front>, tasks: TaskTracker, tokens: Tokens) {
-        let builder = Arc::new(builder(&tasks));
+        let builder = Arc::new(builder(&tasks, self.ping));
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let next = async {
@@ -154,12 +160,13 @@ impl Listener {
     fn peer(&self, ip: IpAddr) -> Peer {
         let ip = ip.to_canonical();
         Peer {
+            sibling: false,
             trusted: self.tls.is_some() || self.trusted.iter().any(|net| net.contains(&ip)),
         }
     }
 }
 
-fn builder(tasks: &TaskTracker) -> auto::Builder<Tracked> {
+fn builder(tasks: &TaskTracker, ping: Duration) -> auto::Builder<Tracked> {
     let mut builder = auto::Builder::new(Tracked(tasks.clone()));
     builder
         .http1()
@@ -174,8 +181,8 @@ fn builder(tasks: &TaskTracker) -> auto::Builder<Tracked> {
         .max_header_list_size(HEADER_LIST)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG);
+        .keep_alive_interval(ping)
+        .keep_alive_timeout(ping);
     builder
 }
 
@@ -241,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn silent_peers_are_asked_whether_they_live() {
         let address = "127.0.0.1:0".parse().expect("valid");
-        let listener = Listener::bind(address, Vec::new()).expect("free");
+        let listener = Listener::bind(address, Vec::new(), KEEPALIVE).expect("free");
         let address = listener.socket.local_addr().expect("bound");
         let (ours, _theirs) = tokio::join!(listener.socket.accept(), TcpStream::connect(address));
         let (stream, _) = ours.expect("accepted");

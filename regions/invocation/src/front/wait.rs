@@ -19,9 +19,10 @@ use super::invoke::worker_failed;
 use crate::attach::desk::{Arrival, Call};
 use crate::attach::standby::{Standby, Way};
 use crate::dispatch::{Dispatch, Fault, Kept};
-use crate::pending::Event;
+use crate::pending::{Event, Manners};
 use crate::phase::Phases;
 use crate::respond::Refusal;
+use crate::workers::Workers;
 
 /// A call that waits.
 pub(super) struct Wait<'a> {
@@ -35,7 +36,13 @@ pub(super) struct Wait<'a> {
     pub(super) patience: Duration,
     /// How long it waits for a NATS that is away.
     pub(super) outage: Duration,
+    /// Whose silence ends the wait of a call that has somewhere else to go.
+    pub(super) workers: Option<&'a Workers>,
 }
+
+/// A call that could go elsewhere waits at least so long in the queue before the silence of workers ends its wait: the
+/// claim of one that lives takes a few milliseconds.
+const CLAIMED: Duration = Duration::from_millis(250);
 
 // === impl Wait ===
 
@@ -56,6 +63,7 @@ impl Wait<'_> {
             deadline,
             patience,
             outage,
+            workers,
         } = self;
         let item = Bytes::from(work.encode_to_vec());
         drop(work);
@@ -86,6 +94,18 @@ impl Wait<'_> {
         };
         let mut keep = std::pin::pin!(dispatch.keep_queued(&kept));
         let mut cutting = std::pin::pin!(phases.cutting());
+        let silence = async {
+            match workers {
+                // A worker that attaches late may be running what nobody has claimed.
+                Some(workers) if version.manners() == Manners::Claiming => {
+                    tokio::time::sleep(CLAIMED).await;
+                    workers.silent(version.id).await;
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        let mut silence = std::pin::pin!(silence);
+        let mut hoping = true;
         let mut staying = true;
         let mut keeping = true;
         loop {
@@ -105,6 +125,13 @@ impl Wait<'_> {
                     // Moot if a worker has the call: it is about to arrive, and is cut with all that run.
                     if let Ok(execution) = call.apply(Event::QueueFailed) {
                         return Err(Refusal::Stopped(execution));
+                    }
+                }
+                () = &mut silence, if hoping => {
+                    hoping = false;
+                    // Moot if a worker has the call.
+                    if let Ok(execution) = call.apply(Event::QueueFailed) {
+                        return Err(Refusal::NoWorker(execution));
                     }
                 }
                 () = tokio::time::sleep_until(deadline) => return Err(too_late(call, patience)),

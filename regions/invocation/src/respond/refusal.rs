@@ -40,6 +40,8 @@ pub(crate) enum Refusal {
     NotWrapped,
     /// No answer waits under this id.
     NotHeld,
+    /// Another instance that may hold the answer does not say so.
+    HolderSilent,
     /// As many calls as allowed are waiting.
     Crowded {
         /// Seconds until another try may succeed.
@@ -54,6 +56,8 @@ pub(crate) enum Refusal {
     Draining,
     /// This instance stops, and no worker had the call by then.
     Stopped(Execution),
+    /// The workers of the version have fallen silent, and the call has another region to go to.
+    NoWorker(Execution),
     /// NATS is out of reach.
     BusLost(Execution),
     /// NATS did not take the call, or not in time.
@@ -131,6 +135,8 @@ pub(super) struct Facts {
 const RETRY_BUS: u64 = 2;
 /// Seconds after which a silent authority is asked again.
 const RETRY_AUTHORITY: u64 = 2;
+/// Seconds after which an instance that died is known to be gone.
+const RETRY_HOLDER: u64 = 2;
 /// Seconds after which another instance will have taken over from one that stops.
 const RETRY_DRAINING: u64 = 5;
 
@@ -144,9 +150,11 @@ impl Refusal {
             Self::Denied(_) => Outcome::Denied,
             Self::Crowded { .. } | Self::QueueFull { .. } => Outcome::Crowded,
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
-            Self::BusLost(_) | Self::PublishFailed(_) => Outcome::Bus,
+            Self::BusLost(_) | Self::PublishFailed(_) | Self::HolderSilent => Outcome::Bus,
             Self::TooLate { .. } => Outcome::TooLate,
-            Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => Outcome::Worker,
+            Self::NoWorker(_) | Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => {
+                Outcome::Worker
+            }
             _ => Outcome::Rejected,
         }
     }
@@ -156,8 +164,10 @@ impl Refusal {
             Self::Crowded { .. }
             | Self::QueueFull { .. }
             | Self::Denied(Denied::Unsure)
+            | Self::HolderSilent
             | Self::Draining
             | Self::Stopped(_)
+            | Self::NoWorker(_)
             | Self::BusLost(_) => self.busy(),
             Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
             Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped | Self::Duplicate => {
@@ -262,6 +272,13 @@ impl Refusal {
                 "the authority for API keys did not answer; try again",
                 RETRY_AUTHORITY,
             ),
+            Self::HolderSilent => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "holder-silent",
+                "The instance that may hold the answer does not say",
+                "another instance of the region's service is silent; ask again",
+                RETRY_HOLDER,
+            ),
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "draining",
@@ -275,6 +292,13 @@ impl Refusal {
                 "This instance has stopped",
                 "no worker had answered the call when the time for running calls was over; try again",
                 RETRY_DRAINING,
+            ),
+            Self::NoWorker(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-worker",
+                "The workers of this function have fallen silent",
+                "another region may have some; try again",
+                RETRY_BUS,
             ),
             _ => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -290,7 +314,9 @@ impl Refusal {
             title,
             detail: detail.to_owned(),
             execution: match self {
-                Self::BusLost(execution) | Self::Stopped(execution) => *execution,
+                Self::BusLost(execution) | Self::Stopped(execution) | Self::NoWorker(execution) => {
+                    *execution
+                }
                 _ => Execution::NotStarted,
             },
             retry_after: Some(retry),

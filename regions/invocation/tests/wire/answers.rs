@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body_util::BodyExt as _;
 
 use crate::client::{self, BoxBody, ask, call, empty, full};
-use crate::worker::{Puller, head};
+use crate::worker::{Feed, Puller, head};
 use crate::world::{FUNCTION, REGION, VERSION, World};
 
 const BOTH: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
@@ -152,6 +152,44 @@ async fn trailers_reach_the_caller() {
     let trailers = reply.trailers.expect("passed on");
     assert_eq!(trailers.get("grpc-status").unwrap(), "0");
     assert!(!trailers.contains_key("frontdoor-x"));
+}
+
+#[tokio::test]
+async fn request_trailers_stay_behind() {
+    let world = World::start().await;
+    let puller = Puller::new(&world).await;
+    // As a whole in the message, and with a rest that is fetched.
+    for length in [5, 40 * 1024] {
+        let (feed, body) = Feed::new();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-checksum", HeaderValue::from_static("1"));
+        feed.send_data(vec![b'x'; length].into()).await.unwrap();
+        feed.send_trailers(trailers).await.unwrap();
+        drop(feed);
+        let worker = async {
+            let work = puller.next().await;
+            let mut claimed = work.claim().await.expect("granted");
+            let fetched = work
+                .item
+                .attach()
+                .unwrap()
+                .request_authorization_token
+                .is_some();
+            let mut whole = work.inline().to_vec();
+            if fetched {
+                let rest = work.fetch(Version::HTTP_2).await.unwrap();
+                assert_eq!(rest.trailers, None);
+                whole.extend_from_slice(&rest.body);
+            }
+            assert_eq!(whole.len(), length);
+            assert_eq!(work.request_header("x-checksum"), None);
+            claimed.head(200, &[]).await;
+            claimed.finish().await.expect("the caller has everything");
+        };
+        let request = call(Method::POST, "/", body);
+        let (reply, ()) = tokio::join!(ask(&world, Version::HTTP_2, request), worker);
+        assert_eq!(reply.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod polls;
 mod presence;
 mod queue;
 mod refusals;
+mod replicas;
 mod reports;
 mod standby;
 mod stopping;

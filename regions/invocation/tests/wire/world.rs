@@ -40,6 +40,15 @@ pub(crate) struct World {
     folder: TempDir,
 }
 
+/// Another instance of a world's service, on the same NATS.
+pub(crate) struct Replica {
+    pub(crate) front: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    running: JoinHandle<Result<(), RunError>>,
+    _folder: TempDir,
+}
+
 /// What a test may choose.
 pub(crate) struct Choices {
     pub(crate) waiting: usize,
@@ -189,7 +198,7 @@ impl World {
     }
 
     async fn on(nats: Nats, region: &str, choices: Choices) -> Self {
-        let (front, admin) = (free_address(), free_address());
+        let (front, admin) = free_pair();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("invocation.toml");
         std::fs::write(
@@ -220,6 +229,31 @@ impl World {
         self.folder.path().join("invocation.toml")
     }
 
+    /// Starts another instance of the service.
+    pub(crate) async fn replica(&self) -> Replica {
+        let (front, admin) = free_pair();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("invocation.toml");
+        let choices = Choices::default();
+        let text = configuration(&self.nats, REGION, (front, admin), &choices);
+        std::fs::write(&file, text).unwrap();
+        let settings = config::load(&file).expect("valid");
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(frontdoor_invocation::run(settings, shutdown.clone()));
+        until("a healthy replica", || async {
+            let reply = client::get(front, "localhost", "/health").await?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        Replica {
+            front,
+            admin,
+            shutdown,
+            running,
+            _folder: folder,
+        }
+    }
+
     pub(crate) async fn health(&self) -> Option<Reply> {
         client::get(self.front, "localhost", "/health").await
     }
@@ -240,6 +274,16 @@ impl World {
             .await
             .expect("in time")
             .expect("no panic")
+    }
+}
+
+// === impl Replica ===
+
+impl Replica {
+    /// Waits for it to return.
+    pub(crate) async fn stopped(self) -> Result<(), RunError> {
+        let stopped = tokio::time::timeout(Duration::from_secs(20), self.running).await;
+        stopped.expect("in time").expect("no panic")
     }
 }
 
@@ -287,6 +331,13 @@ pub(crate) fn free_address() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// Two of them, which are not the same: each is held until both are known.
+fn free_pair() -> (SocketAddr, SocketAddr) {
+    let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [one, two] = bound.each_ref().map(|l| l.local_addr().unwrap());
+    (one, two)
 }
 
 /// Asks until there is an answer; panics with `what` after 10 s.

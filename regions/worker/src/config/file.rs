@@ -1,8 +1,8 @@
 //! The worker's TOML as written. Unknown keys are refused; values are checked in `settings.rs`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
+use frontdoor_bus::NatsTable;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
 use serde::Deserialize;
@@ -17,19 +17,11 @@ pub(super) struct File {
     pub(super) admin: SocketAddr,
     pub(super) slots: usize,
     pub(super) standby: Option<usize>,
-    pub(super) nats: Nats,
+    pub(super) ping: Option<Span>,
+    pub(super) nats: NatsTable,
     pub(super) container: Container,
     #[serde(default)]
     pub(super) stop: Stop,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nats {
-    pub(super) url: String,
-    pub(super) credentials_file: Option<PathBuf>,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

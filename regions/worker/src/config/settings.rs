@@ -1,10 +1,9 @@
 //! The worker's settings as meant: a value of these types obeys every rule.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use http::HeaderValue;
@@ -18,6 +17,8 @@ const GRACE: Duration = Duration::from_secs(3600);
 const HEALTH_PATH: &str = "/health";
 /// Standing streams at each invocation service; a burst of more than that waits a round trip for the next ones.
 const STANDBY: usize = 64;
+/// An invocation service or container that froze is given up after twice this.
+const PING: Duration = Duration::from_secs(10);
 /// An invocation service takes no more from one worker.
 const MOST_STANDBY: usize = 1024;
 /// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.
@@ -40,37 +41,14 @@ pub struct Settings {
     pub slots: usize,
     /// Streams that stand ready at each invocation service, for calls that need not queue; none if 0.
     pub standby: usize,
+    /// How often a silent invocation service or h2c container is asked whether it lives, and how long it has to say so.
+    pub ping: Duration,
     /// The region's NATS.
-    pub nats: Nats,
+    pub nats: Access,
     /// The function container.
     pub container: Container,
     /// How long running calls may take after the stop was asked for.
     pub grace: Duration,
-}
-
-/// How to reach NATS.
-#[derive(Debug, Clone)]
-pub struct Nats {
-    /// Its URL.
-    pub url: String,
-    /// Who the worker is there.
-    pub auth: Auth,
-}
-
-/// Who a part is towards NATS.
-#[derive(Clone)]
-pub enum Auth {
-    /// Nobody in particular.
-    None,
-    /// JWT and seed in a file.
-    CredentialsFile(PathBuf),
-    /// A user with a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password; `Debug` does not show it.
-        password: String,
-    },
 }
 
 /// How to reach the container.
@@ -93,18 +71,6 @@ pub enum Protocol {
     H2c,
 }
 
-// === impl Auth ===
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::CredentialsFile(path) => write!(f, "credentials in {}", path.display()),
-            Self::Password { user, .. } => write!(f, "user {user}"),
-        }
-    }
-}
-
 // === impl Settings ===
 
 impl TryFrom<file::File> for Settings {
@@ -119,6 +85,10 @@ impl TryFrom<file::File> for Settings {
             let rule = format!("must be at most {MOST_STANDBY}");
             return Err(RuleError::new("standby", rule));
         }
+        let ping = file.ping.map_or(PING, Duration::from);
+        if ping.is_zero() {
+            return Err(RuleError::new("ping", "must be longer than nothing"));
+        }
         let function_name = HeaderValue::from_str(&file.function_name)
             .map_err(|_| RuleError::new("function_name", "must be visible ASCII characters"))?;
         Ok(Self {
@@ -129,33 +99,11 @@ impl TryFrom<file::File> for Settings {
             admin: file.admin,
             slots: file.slots,
             standby: file.standby.unwrap_or(STANDBY),
-            nats: Nats {
-                auth: auth(&file.nats)?,
-                url: file.nats.url,
-            },
+            ping,
+            nats: file.nats.try_into()?,
             container: container(file.container)?,
             grace: file.stop.grace.map_or(GRACE, Duration::from),
         })
-    }
-}
-
-fn auth(nats: &file::Nats) -> Result<Auth, RuleError> {
-    // A URL is logged; what is secret has keys of its own.
-    if nats.url.contains('@') || nats.url.parse::<async_nats::ServerAddr>().is_err() {
-        let rule = "must be nats://host:port, without a user";
-        return Err(RuleError::new("nats.url", rule));
-    }
-    match (&nats.credentials_file, &nats.user, &nats.password) {
-        (None, None, None) => Ok(Auth::None),
-        (Some(path), None, None) => Ok(Auth::CredentialsFile(path.clone())),
-        (None, Some(user), Some(password)) => Ok(Auth::Password {
-            user: user.clone(),
-            password: password.clone(),
-        }),
-        _ => Err(RuleError::new(
-            "nats",
-            "takes either credentials_file, or user and password together, or none of them",
-        )),
     }
 }
 

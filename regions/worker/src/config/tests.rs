@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use frontdoor_bus::Login;
 use frontdoor_protocol::config::parse;
 
 use super::*;
@@ -25,13 +26,13 @@ fn the_shipped_file_is_valid() {
     assert_eq!(settings.grace, Duration::from_secs(3600));
     assert_eq!(settings.container.protocol, Protocol::Http1);
     assert_eq!(settings.container.authority.as_str(), "127.0.0.1:8000");
-    assert!(matches!(settings.nats.auth, Auth::None));
+    assert!(matches!(settings.nats.login, Login::None));
 }
 
 #[test]
 fn the_commented_keys_are_real() {
     let with_file = check(&[("# credentials_file", "credentials_file")]).expect("valid");
-    assert!(matches!(with_file.nats.auth, Auth::CredentialsFile(_)));
+    assert!(matches!(with_file.nats.login, Login::Credentials(_)));
     let with_user = check(&[("# user", "user"), ("# password", "password")]).expect("valid");
     let shown = format!("{with_user:?}");
     assert!(

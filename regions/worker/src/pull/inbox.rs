@@ -7,7 +7,11 @@
 use std::task::Poll;
 
 use async_nats::{Client, Message, SubscribeError, Subscriber};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+
+/// What an inbox hears of itself as long as the server knows it.
+const PROBE: &str = "probe";
 
 /// One subscription.
 pub(super) struct Inbox {
@@ -38,6 +42,28 @@ impl Inbox {
             asked: 0,
             generation,
         })
+    }
+
+    /// Asks the server to forget the inbox, while what it sent there before is still heard; `false` if it cannot be told. If
+    /// the server has not forgotten it by then, the inbox hears the probe that is sent after.
+    ///
+    /// The client knows no such request: its own ones stop listening before the server has stopped sending. A count that
+    /// is longer than the server reads makes it forget at once; one that reads it goes on, and the probe says so.
+    pub(super) async fn let_go(&mut self, client: &Client) -> bool {
+        let forgotten = self.subscriber.unsubscribe_after(u64::MAX).await.is_ok();
+        let probe = format!("{}.{PROBE}", self.prefix);
+        forgotten && client.publish(probe, Bytes::new()).await.is_ok()
+    }
+
+    /// Whether a message is the probe of [`Self::let_go`].
+    pub(super) fn is_probe(&self, message: &Message) -> bool {
+        let rest = message.subject.strip_prefix(&self.prefix);
+        rest.and_then(|rest| rest.strip_prefix('.')) == Some(PROBE)
+    }
+
+    /// The next message that is here already.
+    pub(super) fn here(&mut self) -> Option<Message> {
+        self.subscriber.next().now_or_never().flatten()
     }
 }
 

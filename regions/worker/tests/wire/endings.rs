@@ -267,6 +267,23 @@ async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_worker_without_calls_stops_at_once() {
+    let world = World::start(Plan::default()).await;
+    eventually("open requests for messages", async || {
+        world.metric("frontdoor_worker_asked ").await == 8
+    })
+    .await;
+    let began = Instant::now();
+    world.stop().await;
+    // The requests would last for two seconds.
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
 async fn a_stop_in_a_flood_keeps_no_message_from_other_workers() {
     let world = World::start(Plan {
         slots: 64,

@@ -8,7 +8,6 @@ use frontdoor_protocol::presence::{SERVICE_EVERY, ServicePresence};
 use frontdoor_protocol::subject;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::Standby;
 use crate::dispatch::Dispatch;
@@ -23,7 +22,6 @@ pub(crate) async fn speak(
     stop: CancellationToken,
 ) {
     let subject = subject::service_presence(&dispatch.region);
-    let service = Uuid::new_v4();
     let mut changes = phases.subscribe();
     let mut states = dispatch.link.states();
     let mut beat = tokio::time::interval(SERVICE_EVERY);
@@ -39,7 +37,7 @@ pub(crate) async fn speak(
             continue;
         }
         let said = ServicePresence {
-            service,
+            service: standby.service,
             attach_url: attach_url.clone(),
             ticket: standby.ticket.to_string(),
             taking: !phases.is_draining(),
