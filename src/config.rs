@@ -8,6 +8,7 @@ mod file;
 mod regions;
 mod rules;
 mod settings;
+mod steering;
 
 use std::path::Path;
 

@@ -375,6 +375,7 @@ impl World {
             domain: self.settings.domain.clone(),
             snapshots: self.reader.clone(),
             policy: Arc::clone(&self.policy),
+            steering: self.settings.steering.clone(),
             budget: Arc::clone(&self.budget),
             admission: Arc::new(Admission::new(self.settings.calls)),
             farewell,

@@ -4,6 +4,7 @@
 //! it takes to check its shape. Called by `proxy.rs` in the first phase of a request.
 
 pub mod caller;
+pub mod steer;
 pub mod trace;
 
 use std::time::Duration;

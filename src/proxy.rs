@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use frontdoor_protocol::headers;
+use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
 use http::Method;
 use pingora_core::ErrorType;
@@ -33,6 +34,7 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::RequestHeader;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -41,13 +43,15 @@ use self::context::Context;
 use self::replay::Replay;
 pub use self::replay::ReplayBudget;
 use crate::explain::Diary;
+use crate::identity::steer::Steering;
 use crate::identity::trace::Trace;
 use crate::identity::{self, Facts};
 use crate::listen::Farewell;
 use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
+use crate::region::RegionIndex;
 use crate::response::{self, Problematic, Record, TRACEPARENT};
-use crate::route::{Policy, RetryBudget};
+use crate::route::{self, Policy, RetryBudget};
 use crate::table::{Event, SnapshotReader};
 use crate::upstream::Pool;
 
@@ -59,6 +63,8 @@ pub struct EdgeProxy {
     pub snapshots: SnapshotReader,
     /// How routes are chosen.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// What callers may say of that.
+    pub steering: Steering,
     /// How much may be repeated.
     pub budget: Arc<RetryBudget>,
     /// How many calls may come in.
@@ -186,6 +192,9 @@ impl EdgeProxy {
                 return self.fail(session, ctx, Problematic::Limited(limit)).await;
             }
         };
+        if let Err(problem) = self.steer(&session.req_header().headers, ctx) {
+            return self.fail(session, ctx, problem).await;
+        }
         if answer::continue_body(session).await.is_err() {
             return Outcome::Gone;
         }
@@ -197,6 +206,20 @@ impl EdgeProxy {
         };
         ctx.single = replay.was_let_go();
         outcome
+    }
+
+    /// Notes what the caller says of where the call goes.
+    fn steer(&self, headers: &http::HeaderMap, ctx: &mut Context) -> Result<(), Problematic> {
+        ctx.affinity = self.steering.affinity(headers).map(route::affinity);
+        let digest = |key: &[u8]| KeyHash(Sha256::digest(key).into());
+        let Some(named) = self.steering.region(headers, digest) else {
+            return Ok(());
+        };
+        let snapshot = self.snapshots.load();
+        let mut regions = snapshot.regions.iter();
+        let place = regions.position(|view| view.name.as_str() == named);
+        ctx.named = Some(RegionIndex(place.ok_or(Problematic::UnknownRegion)?));
+        Ok(())
     }
 
     /// What is wrong with a request, whatever it asks for.
@@ -237,6 +260,7 @@ impl EdgeProxy {
             | Problematic::LargeHead
             | Problematic::LargeBody
             | Problematic::Misdirected
+            | Problematic::UnknownRegion
             | Problematic::Limited(_) => Outcome::Refused,
             _ => Outcome::Failed,
         };

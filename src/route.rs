@@ -101,8 +101,8 @@ pub struct Ask {
     pub version: Option<VersionId>,
     /// Calls of the same key go to the same region while that is well.
     pub affinity: Option<u64>,
-    /// Go there and nowhere else, whatever its health. Whoever sets it has checked that the caller may.
-    pub only: Option<RegionIndex>,
+    /// Go there first, even if it drains, unless it is down. Whoever sets it has checked that the caller may.
+    pub named: Option<RegionIndex>,
     /// Where the call was already.
     pub tried: Tried,
 }

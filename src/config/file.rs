@@ -27,6 +27,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) route: RouteFile,
     #[serde(default)]
+    pub(super) steering: SteeringFile,
+    #[serde(default)]
     pub(super) upstream: UpstreamFile,
     #[serde(default)]
     pub(super) replay: ReplayFile,
@@ -117,6 +119,15 @@ pub(super) struct RouteFile {
     pub(super) service: Option<Span>,
     pub(super) cold: Option<Span>,
     pub(super) retry_after: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SteeringFile {
+    pub(super) affinity_header: Option<String>,
+    pub(super) affinity_cookie: Option<String>,
+    #[serde(default)]
+    pub(super) override_keys: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,8 @@ use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings
 use super::explain::{self, ExplainSettings};
 use super::file::{File, ProbeFile, ResolverFile};
 use super::regions::{self, RegionSettings};
-use super::rules;
+use super::{rules, steering};
+use crate::identity::steer::Steering;
 use crate::route::Policy;
 use crate::table::Limits;
 
@@ -68,6 +69,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How to choose regions.
     pub policy: Policy,
+    /// What callers may say of that.
+    pub steering: Steering,
     /// How to speak with regions.
     pub upstream: UpstreamSettings,
     /// With which files, where that is over TLS.
@@ -252,6 +255,7 @@ impl TryFrom<File> for Settings {
             probe: probe(file.probe)?,
             limits: rules::limits(&file.health)?,
             policy: rules::policy(&file.route)?,
+            steering: steering::steering(file.steering)?,
             upstream: calls::upstream(&file.upstream)?,
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,

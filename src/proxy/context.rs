@@ -9,7 +9,7 @@ use frontdoor_protocol::names::RequestId;
 use crate::explain::Story;
 use crate::identity::Identity;
 use crate::identity::trace::Trace;
-use crate::region::{Endpoint, Flight};
+use crate::region::{Endpoint, Flight, RegionIndex};
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
 
@@ -29,6 +29,10 @@ pub(super) struct Context {
     pub(super) attempt: Option<Attempt>,
     /// The decision for the next attempt, when one was made already.
     pub(super) next: Option<Decision>,
+    /// Its affinity key, as a number.
+    pub(super) affinity: Option<u64>,
+    /// The region that its caller named, and may.
+    pub(super) named: Option<RegionIndex>,
     /// Regions it was sent to.
     pub(super) tried: Tried,
     /// Attempts begun.
@@ -66,6 +70,8 @@ impl Context {
             identity: None,
             attempt: None,
             next: None,
+            affinity: None,
+            named: None,
             tried: Tried::default(),
             attempts: 0,
             failure: None,
@@ -102,8 +108,9 @@ impl Context {
         Ask {
             function: target.map(|target| target.function),
             version: target.and_then(|target| target.version),
+            affinity: self.affinity,
+            named: self.named,
             tried: self.tried,
-            ..Ask::default()
         }
     }
 

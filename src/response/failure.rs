@@ -34,6 +34,8 @@ pub enum Problematic {
     LargeHead,
     /// The connection's certificate is for other hosts than the request's.
     Misdirected,
+    /// A region is named that is none, by a caller who may name one.
+    UnknownRegion,
     /// As many calls are under way, or were made, as there may be.
     Limited(Limit),
     /// The request itself broke, or the engine refuses it.
@@ -154,6 +156,12 @@ impl Problematic {
                 "misdirected",
                 "The connection is for another host",
                 "Its certificate is not the one of the request's host. Repeat the request on a connection of its own.",
+            ),
+            Self::UnknownRegion => plain(
+                StatusCode::BAD_REQUEST,
+                "unknown-region",
+                "The region is not known",
+                "The header frontdoor-region does not name one region of this edge. Without it, the nearest takes the call.",
             ),
             Self::Limited(limit) => limited(*limit),
             Self::BadRequest => plain(
@@ -297,6 +305,7 @@ mod tests {
             (Problematic::LargeBody, 413),
             (Problematic::LargeHead, 431),
             (Problematic::Misdirected, 421),
+            (Problematic::UnknownRegion, 400),
             (Problematic::Limited(Limit::Calls), 503),
             (Problematic::Limited(Limit::KeyCalls), 429),
             (Problematic::AttemptFailed(Why::MayHaveRun), 502),

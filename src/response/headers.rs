@@ -1,7 +1,7 @@
 //! Which headers travel between caller and region, and which are ours to set.
 //!
 //! Headers of one connection stay there (RFC 9110 §7.6.1); others have a meaning: the call's id, the time left, who called
-//! from where, and everything that starts with `frontdoor-`, which nobody but us may say.
+//! from where, and everything that starts with `frontdoor-`, which is for us alone.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use super::draw::Draw;
 use super::rank::{self, Presence, Tier};
 use super::world::{Known, Site, World};
 use super::{Ask, NoRegion, Policy, Reason, affinity};
-use crate::region::RegionIndex;
+use crate::region::{Health, RegionIndex};
 
 /// The most regions that are compared at the end; the nearest ones, if there are more.
 const PEERS: usize = 16;
@@ -41,12 +41,8 @@ pub(super) fn choose(
     seed: u64,
 ) -> Result<(RegionIndex, Reason), NoRegion> {
     let draw = Draw::new(seed);
-    if let Some(only) = ask.only {
-        let open = !ask.tried.contains(only) && world.order().contains(&only);
-        let usable = open && !world.site(only).empty;
-        return usable
-            .then_some((only, Reason::Override))
-            .ok_or_else(|| refusal(world, policy));
+    if let Some(named) = ask.named.filter(|named| takes(world, ask, *named)) {
+        return Ok((named, Reason::Override));
     }
     let mut candidates = Candidates::new();
     among_well(world, policy, ask, draw, &mut candidates);
@@ -58,13 +54,22 @@ pub(super) fn choose(
 
 /// Whether a well region would be left for the call; the first one that is found is enough.
 pub(super) fn spare(world: &impl World, ask: &Ask) -> bool {
-    ask.only.is_none()
-        && world.order().iter().any(|&region| {
-            let (site, known) = (world.site(region), world.known(region));
-            !ask.tried.contains(region)
-                && rank::tier(&site, &known) == Some(Tier::Well)
-                && rank::presence(&site, &known).may_serve()
-        })
+    world.order().iter().any(|&region| {
+        let (site, known) = (world.site(region), world.known(region));
+        !ask.tried.contains(region)
+            && rank::tier(&site, &known) == Some(Tier::Well)
+            && rank::presence(&site, &known).may_serve()
+    })
+}
+
+/// Whether a call that names a region is sent there. One that drains or has no weight is: it is tried so before it gets
+/// traffic again. If it does not take the call, that goes on as any other does.
+fn takes(world: &impl World, ask: &Ask, named: RegionIndex) -> bool {
+    let open = !ask.tried.contains(named) && world.order().contains(&named);
+    open && {
+        let site = world.site(named);
+        !site.empty && site.health != Health::Down
+    }
 }
 
 /// What the calm case looks at: regions that are well, have the function, and take their share.

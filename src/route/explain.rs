@@ -149,7 +149,7 @@ impl Trace {
         let tier = rank::tier(site, known);
         if self.ask.tried.contains(region) {
             Some("tried")
-        } else if self.ask.only.is_some_and(|only| only != region) {
+        } else if matches!(self.decide(), Ok((named, Reason::Override)) if named != region) {
             Some("another region was named")
         } else if site.draining {
             Some("draining")

@@ -16,5 +16,6 @@ mod processes;
 mod protocols;
 mod reload;
 mod secure;
+mod steering;
 mod streams;
 mod upgrade;

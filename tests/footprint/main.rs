@@ -98,7 +98,7 @@ fn asks() -> Vec<Ask> {
         Ask::default(),
         been,
         with(|ask| ask.affinity = Some(7)),
-        with(|ask| ask.only = Some(RegionIndex(9))),
+        with(|ask| ask.named = Some(RegionIndex(9))),
         with(|ask| ask.version = Some(id::<VersionId>(1, 2))),
     ]
 }
@@ -115,7 +115,7 @@ fn decisions(snapshot: &Snapshot) -> AllocationInfo {
                     ..*ask
                 };
                 let decided = decide(snapshot, &policy, &ask, seed);
-                assert!(decided.is_ok() && (spare(snapshot, &ask) || ask.only.is_some()));
+                assert!(decided.is_ok() && (spare(snapshot, &ask)));
             }
         }
     })

@@ -1,11 +1,13 @@
 //! The whole system as a person starts it: hub, two regions with NATS, invocation service, worker and function, one edge,
 //! every part a process of its own; and what happens to calls when parts are killed, hang, return, or move away.
 
+mod behaviour;
 mod calls;
 mod drills;
 mod endurance;
 mod loss;
 mod page;
+mod replicas;
 mod routing;
 mod secrets;
 mod stack;

@@ -52,6 +52,8 @@ const EXAMPLES: [&str; 21] = [
     "expires",
     "servers",
     "state_file",
+    "affinity_header",
+    "affinity_cookie",
     "credentials_file",
     "nkey_file",
     "user",

@@ -21,6 +21,7 @@ pub(super) const DOMAIN: &str = "invocation.localhost";
 const DNS_TTL: Duration = Duration::from_secs(5);
 /// Calls one worker runs at once.
 const SLOTS: u16 = 64;
+
 /// What a state folder keeps from one start to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use frontdoor_protocol::locate::Told;
 use frontdoor_protocol::names::RequestId;
-use frontdoor_protocol::presence::{EXPIRES, ServicePresence};
+use frontdoor_protocol::presence::{EXPIRES, SERVICE_EVERY, ServicePresence};
 use frontdoor_protocol::subject;
 use frontdoor_protocol::target::Target;
 use futures_util::StreamExt as _;
@@ -30,6 +30,8 @@ use crate::tasks::Tasks;
 
 /// More instances of one region are not listened to.
 const MOST: usize = 64;
+/// All are silent for so long: it is not they who are gone.
+const SILENCE: Duration = SERVICE_EVERY.saturating_mul(2);
 /// Who is there answers within a round trip on the region's NATS; a poll waits no longer for one that is not.
 const LOCATE: Duration = Duration::from_millis(500);
 /// The longest wait for a connection to another instance.
@@ -51,6 +53,8 @@ pub(crate) struct Siblings {
 #[derive(Default)]
 struct Heard {
     known: HashMap<Uuid, (Instant, Sibling)>,
+    /// The last word of anybody, this instance included.
+    last: Option<Instant>,
 }
 
 /// Another instance.
@@ -77,7 +81,14 @@ pub(crate) enum Located {
 
 impl Heard {
     fn take(&mut self, service: Uuid, sibling: Option<Sibling>, now: Instant) {
-        // Only when somebody speaks, and be it this instance: while NATS is away all are silent, and nobody is gone.
+        // Who speaks twice a second, this instance too, is silent for so long only if NATS was away. Nobody is gone by that, and
+        // all have their time again: a poll that nobody answers for yet is one to be tried again, not one for an unknown call.
+        let last = self.last.replace(now).unwrap_or(now);
+        if now.saturating_duration_since(last) >= SILENCE {
+            for (at, _) in self.known.values_mut() {
+                *at = now;
+            }
+        }
         self.known
             .retain(|_, (at, _)| now.saturating_duration_since(*at) < EXPIRES);
         if let Some(sibling) = sibling
@@ -229,14 +240,36 @@ mod tests {
         heard.take(one, Some(sibling()), start);
         heard.take(two, Some(sibling()), start);
         assert_eq!(heard.others().len(), 2);
-        // Everybody is silent: NATS is away.
-        let later = start + EXPIRES * 10;
-        heard.take(one, Some(sibling()), later);
-        heard.take(own, None, later);
+        for tick in 1..=4 {
+            let now = start + SERVICE_EVERY * tick;
+            heard.take(own, None, now);
+            heard.take(one, Some(sibling()), now);
+        }
         let others = heard.others();
         assert!(others.contains_key(&one) && others.len() == 1);
-        heard.take(own, None, later + EXPIRES);
-        assert!(heard.others().is_empty());
+    }
+
+    #[test]
+    fn nobody_is_gone_by_a_silence_of_all() {
+        let (own, one, two) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        // NATS is away for much longer than an instance may be silent, and for not quite as long.
+        for away in [EXPIRES * 10, EXPIRES, EXPIRES - Duration::from_millis(1)] {
+            let mut heard = Heard::default();
+            let start = Instant::now();
+            heard.take(two, Some(sibling()), start);
+            heard.take(one, Some(sibling()), start + SERVICE_EVERY / 2);
+            let back = start + SERVICE_EVERY / 2 + away;
+            heard.take(own, None, back);
+            assert_eq!(heard.others().len(), 2, "{away:?}");
+            // Who does not come back with it is gone, as ever.
+            for tick in 1..=4 {
+                let now = back + SERVICE_EVERY * tick;
+                heard.take(own, None, now);
+                heard.take(one, Some(sibling()), now);
+            }
+            let others = heard.others();
+            assert!(others.contains_key(&one) && others.len() == 1, "{away:?}");
+        }
     }
 
     #[test]

@@ -96,6 +96,18 @@ fn broken_rules_are_named() {
         ("route = { moves = 9 }", "route.moves"),
         ("route = { service = \"0s\" }", "route.service"),
         ("route = { retry_after = \"200ms\" }", "route.retry_after"),
+        (
+            "steering = { affinity_header = \"a b\" }",
+            "steering.affinity_header",
+        ),
+        (
+            "steering = { affinity_cookie = \"a=b\" }",
+            "steering.affinity_cookie",
+        ),
+        (
+            "steering = { override_keys = [\"secret\"] }",
+            "steering.override_keys",
+        ),
         ("route = { peer_ratio = -1.0 }", "route.peer_ratio"),
         (
             "resolver = { min_ttl = \"9s\", max_ttl = \"1s\" }",

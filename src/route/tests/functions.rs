@@ -212,20 +212,31 @@ fn affinity_stays_until_it_would_wait() {
 }
 
 #[test]
-fn a_named_region_takes_the_call_or_nobody() {
-    let world = fresh(&[(1, None), (90, None)]);
+fn a_named_region_is_tried_first_unless_it_is_down() {
+    let free = Some(Some((10, 5, 0)));
+    let mut world = fresh(&[(1, free), (90, free)]);
     let mut named = Ask {
-        only: Some(RegionIndex(1)),
+        named: Some(RegionIndex(1)),
         ..ask()
     };
     assert_eq!(goes(&world, &named), (1, Reason::Override));
     named.tried.add(RegionIndex(1));
-    assert!(decide(&world, &Policy::default(), &named, 1).is_err());
-    named = Ask {
-        only: Some(RegionIndex(9)),
-        ..ask()
-    };
-    assert!(decide(&world, &Policy::default(), &named, 1).is_err());
+    assert_eq!(goes(&world, &named), (0, Reason::Nearest), "then as any");
+    named.tried = Tried::default();
+    for (health, draining, expected) in [
+        (Health::Suspect, false, (1, Reason::Override)),
+        (Health::Up, true, (1, Reason::Override)),
+        (Health::Down, false, (0, Reason::Nearest)),
+    ] {
+        world.regions[1].health = health;
+        world.regions[1].draining = draining;
+        let endpoints = world.regions[1].endpoints.iter_mut();
+        endpoints.for_each(|endpoint| endpoint.health = health);
+        world = Snapshot::new(world.epoch, world.regions, world.catalog);
+        assert_eq!(goes(&world, &named), expected, "{health:?} {draining}");
+    }
+    named.named = Some(RegionIndex(9));
+    assert_eq!(goes(&world, &named).1, Reason::Nearest);
 }
 
 #[test]
