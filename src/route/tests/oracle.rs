@@ -168,7 +168,7 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
             left -= rank::capacity(&p.1, &p.2);
             left < 0.0
         });
-        hit.or(peers.last())
+        hit.or_else(|| peers.last())
     };
     let (one, two) = (drawn(1)?, drawn(2)?);
     let chosen = if two.3 < one.3 { two } else { one };
