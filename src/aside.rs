@@ -37,7 +37,8 @@ pub async fn write(file: &Path, content: &[u8]) -> io::Result<()> {
 
 async fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
+    // Of this process alone: while an edge is succeeded by another, both keep the same files.
+    name.push(format!(".{}.tmp", std::process::id()));
     let aside = file.with_file_name(name);
     let mut out = tokio::fs::File::create(&aside).await?;
     out.write_all(content).await?;

@@ -8,6 +8,7 @@ mod keys;
 mod local;
 mod order;
 mod service;
+mod successor;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ enum Command {
     /// The global front door: terminates TLS and HTTP/2, chooses a region, moves calls when one fails.
     ///
     /// With `-c FILE` it runs one; `drain`, `undrain` and `weight` give an order to one that runs.
+    ///
+    /// Signals: SIGTERM and SIGINT stop it in order, a second one at once. SIGHUP reads the configuration again. SIGUSR2
+    /// starts the program that now has this one's name with `--upgrade`, which is how a new version takes over.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Edge {
         /// The configuration, a TOML file; see `config/` for one with every key explained.
@@ -47,6 +51,12 @@ enum Command {
         /// Write the addresses that are listened on to this file, as JSON, once they are open.
         #[arg(long, value_name = "FILE")]
         ready_file: Option<PathBuf>,
+        /// Take over from the edge that runs: get its ports, become ready, serve, and let it finish its calls and end.
+        ///
+        /// The running one is found at [upgrade] socket of the configuration, which both must name. If this one does not
+        /// become ready, it ends, and the running one has not noticed.
+        #[arg(long)]
+        upgrade: bool,
         #[command(subcommand)]
         order: Option<order::Order>,
     },
@@ -112,10 +122,11 @@ impl Cli {
                 config: Some(config),
                 check,
                 ready_file,
+                upgrade,
                 ..
             } => {
                 let file = ConfigFile { config };
-                service::edge(&Service { file, check }, ready_file)
+                service::edge(&Service { file, check }, ready_file, upgrade)
             }
             Command::Edge { .. } => anyhow::bail!("name a configuration: frontdoor edge -c FILE"),
             Command::Invocation(service) => service::invocation(&service),

@@ -17,7 +17,9 @@ use frontdoor_protocol::config::ConfigError;
 pub use self::calls::{CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 pub use self::explain::ExplainSettings;
 pub use self::regions::{RegionSettings, UpstreamEndpoint};
-pub use self::settings::{Admin, CertificateFiles, Listen, Probe, Resolver, Settings, Stop};
+pub use self::settings::{
+    Admin, CertificateFiles, Listen, Probe, Resolver, Settings, Stop, Upgrade,
+};
 
 /// Reads and checks a configuration file. Paths in it are relative to its folder.
 ///

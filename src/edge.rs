@@ -1,16 +1,20 @@
 //! Builds the edge in order, runs it, and stops it in order.
 //!
 //! Start: certificates, ports, then keeper, resolve, probe, chatter, admin, and the listeners last. Nothing waits for NATS or
-//! DNS: until a region is known, calls get an honest 503. Stop: see `stop.rs`.
+//! DNS: until a region is known, calls get an honest 503. Only an edge that takes over from another one is ready first and
+//! listens then (`succeed.rs`). Stop: see `stop.rs`.
+
+mod ports;
 
 mod stop;
+
+mod succeed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +25,13 @@ use crate::canary::Canaries;
 use crate::chatter::{Chatter, Turn};
 use crate::config::{self, Settings};
 use crate::explain::Diary;
+use crate::handover::{HandoverError, Offered};
 use crate::keeper::Keeper;
 use crate::lastgood;
 use crate::listen::certificates::{CertificateError, Certificates, acceptor};
-use crate::listen::{self, BindError, Front, Scheme};
+use crate::listen::{self, BindError, Farewell, Front, Scheme};
 use crate::metrics::Metrics;
+use crate::notify::{self, Word};
 use crate::orders::{self, Clerk, Desk};
 use crate::probe::Prober;
 use crate::proxy::{Admission, EdgeProxy, ReplayBudget};
@@ -35,6 +41,7 @@ use crate::resolve::{self, Resolve, ResolverError};
 use crate::route::{Policy, RetryBudget};
 use crate::table::{self, Event, SnapshotReader, Table};
 use crate::upstream::{self, Dialer, Pool, TrustError};
+use ports::Ports;
 
 /// Why the edge cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -70,16 +77,31 @@ pub enum EdgeError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The running edge cannot be succeeded.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// It was to take over, and is not ready.
+    #[error("not ready within {patience:?}, so the running edge goes on: {}", missing.join(", "))]
+    NotReady {
+        /// The time it had.
+        patience: Duration,
+        /// What is missing.
+        missing: Vec<&'static str>,
+    },
     /// A socket's own address cannot be read.
     #[error(transparent)]
     Socket(#[from] std::io::Error),
 }
 
-/// The ports, open.
-struct Ports {
-    https: TcpListener,
-    http: Option<TcpListener>,
-    admin: TcpListener,
+/// How this run of the edge begins.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Written when the edge serves: the addresses it listens on, as JSON.
+    pub ready_file: Option<PathBuf>,
+    /// Take over from the edge that runs.
+    pub upgrade: bool,
+    /// Sockets that the service manager opened.
+    pub activated: Offered,
 }
 
 /// What all background tasks share.
@@ -103,7 +125,7 @@ const EVENTS: usize = 4096;
 /// If it cannot start. Once it runs, it does not fail: it degrades and says so.
 pub async fn run(
     settings: Settings,
-    ready_file: Option<PathBuf>,
+    start: Start,
     shutdown: CancellationToken,
 ) -> Result<(), EdgeError> {
     let watched = reload::watch(&settings).await;
@@ -112,7 +134,9 @@ pub async fn run(
     let token = token(&settings.admin)?;
     let dialer = Dialer::new(&settings.regions, settings.region_tls.as_ref())?;
     let dialer = Arc::new(dialer);
-    let ports = Ports::open(&settings)?;
+    let (takeover, offered) =
+        succeed::sockets(&settings.upgrade, start.upgrade, start.activated).await?;
+    let ports = Ports::open(&settings.listen, offered)?;
     let names: Vec<String> = settings
         .regions
         .iter()
@@ -146,9 +170,11 @@ pub async fn run(
     };
 
     let background = CancellationToken::new();
+    // What only one edge at these ports may do; it ends earlier when there is a successor.
+    let serving = background.child_token();
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run(background.clone()));
-    world.start(&mut tasks, &background)?;
+    world.start(&mut tasks, &background, &serving)?;
     let orders = world.take_orders(&mut tasks, &background);
     let reload = Reload {
         settings: world.settings.clone(),
@@ -160,7 +186,7 @@ pub async fn run(
         watched,
     };
     tasks.spawn(reload.run(background.clone()));
-    let pictures = Events::new(background.clone());
+    let pictures = Events::new(serving.clone());
     let painter = Painter {
         snapshots: world.reader.clone(),
         ready: Arc::clone(&ready),
@@ -175,21 +201,9 @@ pub async fn run(
         events: pictures,
         snapshots: world.reader.clone(),
         metrics: Arc::clone(&world.metrics),
-        orders,
+        orders: orders.clone(),
         token,
     };
-    let admin_stop = background.clone();
-    ports.write(ready_file)?;
-    let Ports {
-        https,
-        http,
-        admin: admin_port,
-    } = ports;
-    tasks.spawn(async move {
-        if let Err(error) = admin::serve(admin_port, admin, admin_stop).await {
-            tracing::error!(%error, "the admin port broke; the edge serves on without it");
-        }
-    });
 
     let pool = Arc::new(Pool::new(
         world.settings.upstream,
@@ -202,9 +216,10 @@ pub async fn run(
         background.clone(),
     ));
     let (drain, draining) = watch::channel(false);
+    let farewell = Farewell::default();
     let calls = TaskTracker::new();
     let front = Arc::new(Front {
-        app: world.proxy(Arc::clone(&pool), certificates),
+        app: world.proxy(Arc::clone(&pool), certificates, farewell.clone()),
         acceptor,
         metrics: Arc::clone(&world.metrics),
         connections: Arc::new(Semaphore::new(world.settings.listen.connections)),
@@ -212,59 +227,56 @@ pub async fn run(
         streams: world.settings.listen.streams,
         ping: world.settings.listen.ping,
         draining,
+        farewell: farewell.clone(),
         tasks: calls.clone(),
     });
+    if takeover.is_some()
+        && !succeed::ready(&ready, &world.reader, &world.settings.upgrade, &shutdown).await?
+    {
+        return Ok(());
+    }
+    let (offered, addresses) = (ports.offer()?, ports.addresses()?);
+    let admin_stop = serving.clone();
+    tasks.spawn(async move {
+        if let Err(error) = admin::serve(ports.admin, admin, admin_stop).await {
+            tracing::error!(%error, "the admin port broke; the edge serves on without it");
+        }
+    });
     let mut listeners = JoinSet::new();
-    listeners.spawn(listen::serve(https, Scheme::Https, Arc::clone(&front)));
-    if let Some(http) = http {
+    listeners.spawn(listen::serve(
+        ports.https,
+        Scheme::Https,
+        Arc::clone(&front),
+    ));
+    if let Some(http) = ports.http {
         listeners.spawn(listen::serve(http, Scheme::Http, Arc::clone(&front)));
     }
+    if let Some(takeover) = takeover {
+        takeover.finish().await?;
+    }
+    addresses.tell(start.ready_file)?;
+    notify::tell(Word::Ready);
 
-    shutdown.cancelled().await;
-    stop::in_order(
-        world.settings.stop,
-        stop::Parts {
-            ready: &ready,
-            drain: &drain,
-            pool: &pool,
-            listeners,
-            calls,
-            background,
-            tasks,
-        },
-    )
-    .await;
+    let left = tokio::select! {
+        () = shutdown.cancelled() => None,
+        successor = succeed::door(&world.settings.upgrade, offered, &orders) => Some(successor),
+    };
+    let parts = stop::Parts {
+        ready: &ready,
+        drain: &drain,
+        farewell: &farewell,
+        pool: &pool,
+        listeners,
+        calls,
+        serving,
+        background,
+        tasks,
+    };
+    match left {
+        None => stop::in_order(world.settings.stop, parts).await,
+        Some(successor) => stop::succeeded(&world.settings, &successor, &shutdown, parts).await,
+    }
     Ok(())
-}
-
-// === impl Ports ===
-
-impl Ports {
-    fn open(settings: &Settings) -> Result<Self, BindError> {
-        Ok(Self {
-            https: listen::bind(settings.listen.https)?,
-            http: settings.listen.http.map(listen::bind).transpose()?,
-            admin: listen::bind(settings.listen.admin)?,
-        })
-    }
-
-    /// Says which ports these are: in the log, and in a file for whoever asked for any free port.
-    fn write(&self, file: Option<PathBuf>) -> Result<(), EdgeError> {
-        let (https, admin) = (self.https.local_addr()?, self.admin.local_addr()?);
-        let http = self
-            .http
-            .as_ref()
-            .map(TcpListener::local_addr)
-            .transpose()?;
-        tracing::info!(%https, http = http.map(tracing::field::display), %admin, "the edge listens");
-        let Some(file) = file else { return Ok(()) };
-        let text = serde_json::json!({ "https": https, "http": http, "admin": admin }).to_string();
-        let temporary = file.with_extension("tmp");
-        // Written aside and renamed, so that a reader never sees half of it.
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, &file))
-            .map_err(|source| EdgeError::ReadyFile { file, source })
-    }
 }
 
 // === impl World ===
@@ -274,6 +286,7 @@ impl World {
         &self,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
+        serving: &CancellationToken,
     ) -> Result<(), ResolverError> {
         let resolver = resolve::resolver(&self.settings.resolver)?;
         let known = self.settings.state_file.as_deref().map(lastgood::read);
@@ -300,7 +313,7 @@ impl World {
                 known,
                 snapshots,
             };
-            tasks.spawn(writer.run(stop.clone()));
+            tasks.spawn(writer.run(serving.clone()));
         }
         let prober = Prober {
             settings: self.settings.probe.clone(),
@@ -351,7 +364,12 @@ impl World {
     }
 
     /// The request path.
-    fn proxy(&self, pool: Arc<Pool>, certificates: Arc<Certificates>) -> Arc<EdgeProxy> {
+    fn proxy(
+        &self,
+        pool: Arc<Pool>,
+        certificates: Arc<Certificates>,
+        farewell: Farewell,
+    ) -> Arc<EdgeProxy> {
         let replay = ReplayBudget::new(self.settings.replay, Arc::clone(&self.metrics));
         Arc::new(EdgeProxy {
             domain: self.settings.domain.clone(),
@@ -360,6 +378,7 @@ impl World {
             steering: self.settings.steering.clone(),
             budget: Arc::clone(&self.budget),
             admission: Arc::new(Admission::new(self.settings.calls)),
+            farewell,
             certificates,
             replay: Arc::new(replay),
             pool,

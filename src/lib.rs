@@ -37,6 +37,10 @@ pub mod proxy;
 
 pub mod aside;
 
+pub mod handover;
+
+pub mod notify;
+
 pub mod bus;
 
 pub mod lastgood;

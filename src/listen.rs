@@ -10,6 +10,7 @@ mod http2;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerApp;
@@ -39,9 +40,17 @@ pub struct Front<A> {
     pub ping: Duration,
     /// Turns true when no new calls are wanted.
     pub draining: ShutdownWatch,
+    /// How long a connection may stay on after that which has no call yet.
+    pub farewell: Farewell,
     /// Owns every connection and stream.
     pub tasks: TaskTracker,
 }
+
+/// How long a connection without a call may stay when the edge leaves: a call may be on its way, from a caller who does not
+/// know yet. A stop gives it a second. With a successor at the ports there is no hurry: who stays silent for as long as an idle
+/// connection is kept would have been sent away anyhow.
+#[derive(Debug, Clone, Default)]
+pub struct Farewell(Arc<AtomicBool>);
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +74,40 @@ const BACKLOG: i32 = 4096;
 /// After a failed accept (out of file descriptors, mostly): wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// [`Farewell`] of a stop.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Seconds that an HTTP/1.1 connection waits for its next request.
+const KEPT: u64 = 60;
+
+// === impl Farewell ===
+
+impl Farewell {
+    /// Somebody else serves the ports.
+    pub fn succeeded(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Counted from when the edge drains, or from the end of the last call after that.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        if self.0.load(Ordering::Relaxed) {
+            Duration::from_secs(KEPT)
+        } else {
+            FAREWELL
+        }
+    }
+
+    /// Returns when the edge drains and this time is over.
+    pub async fn over(&self, draining: &ShutdownWatch) {
+        let mut draining = draining.clone();
+        // The sender lives as long as the edge; without it nothing drains any more.
+        if draining.wait_for(|draining| *draining).await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(self.time()).await;
+    }
+}
+
 /// Opens a port; port 0 takes any free one.
 ///
 /// # Errors
@@ -81,6 +124,17 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         TcpListener::from_std(socket.into())
     };
     open().map_err(|source| BindError { address, source })
+}
+
+/// Goes on with a port that is open already.
+///
+/// # Errors
+/// If the socket is of no use.
+pub fn adopt(address: SocketAddr, socket: std::net::TcpListener) -> Result<TcpListener, BindError> {
+    socket
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(socket))
+        .map_err(|source| BindError { address, source })
 }
 
 /// Accepts connections until the front drains. Each connection becomes a task of the front's tracker.

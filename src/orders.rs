@@ -11,6 +11,8 @@ mod share;
 mod store;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use frontdoor_bus::Access;
@@ -73,7 +75,10 @@ pub struct Clerk {
 
 /// Asks the clerk; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Desk(mpsc::Sender<Request>);
+pub struct Desk {
+    requests: mpsc::Sender<Request>,
+    closed: Arc<AtomicBool>,
+}
 
 /// Changes that wait; operators are few.
 const REQUESTS: usize = 16;
@@ -84,14 +89,26 @@ const LIMIT: Duration = Duration::from_secs(8);
 #[must_use]
 pub fn desk() -> (Desk, mpsc::Receiver<Request>) {
     let (sender, receiver) = mpsc::channel(REQUESTS);
-    (Desk(sender), receiver)
+    let desk = Desk {
+        requests: sender,
+        closed: Arc::default(),
+    };
+    (desk, receiver)
 }
 
 // === impl Desk ===
 
 impl Desk {
-    /// Has a change made; none if the clerk does not answer in time.
+    /// Takes no orders while a successor reads them: one that came now might be lost between the two.
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// Has a change made; none if the clerk does not answer in time, or takes none now.
     pub async fn ask(&self, region: RegionName, change: Change, by: String) -> Option<Done> {
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
         let (done, answer) = oneshot::channel();
         let request = Request {
             region,
@@ -100,7 +117,7 @@ impl Desk {
             done,
         };
         let asked = async {
-            self.0.send(request).await.ok()?;
+            self.requests.send(request).await.ok()?;
             answer.await.ok()
         };
         tokio::time::timeout(LIMIT, asked).await.ok().flatten()

@@ -46,6 +46,7 @@ use crate::explain::Diary;
 use crate::identity::steer::Steering;
 use crate::identity::trace::Trace;
 use crate::identity::{self, Facts};
+use crate::listen::Farewell;
 use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
 use crate::region::RegionIndex;
@@ -68,6 +69,8 @@ pub struct EdgeProxy {
     pub budget: Arc<RetryBudget>,
     /// How many calls may come in.
     pub admission: Arc<Admission>,
+    /// How long an idle connection may stay when the edge drains.
+    pub farewell: Farewell,
     /// Which certificate is whose.
     pub certificates: Arc<Certificates>,
     /// How much of bodies may be kept for that.
@@ -95,9 +98,7 @@ impl HttpServerApp for EdgeProxy {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        if !session.is_http2()
-            && !read_head(&mut session, self.admission.limits().head, shutdown).await
-        {
+        if !session.is_http2() && !self.read_head(&mut session, shutdown).await {
             return None;
         }
         if *shutdown.borrow() {
@@ -135,6 +136,33 @@ impl EdgeProxy {
         let told = told.map(http::HeaderValue::as_bytes);
         let trace = Trace::read(told, rand::random(), rand::random());
         Context::new(Instant::now(), seed, id, trace)
+    }
+
+    /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
+    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> bool {
+        let limit = self.admission.limits().head;
+        let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
+        // A caller may send its next request as soon as it has an answer's last byte, and we may see that before the region's end
+        // of stream: such bytes are kept for the next request (RFC 9112 §9.3.2), not taken for a leave.
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(limit));
+        let read = tokio::select! {
+            biased;
+            read = timeout(limit + kept, session.read_request()) => read,
+            () = self.farewell.over(shutdown) => return false,
+        };
+        // From here on `exchange.rs` keeps the time.
+        session.set_read_timeout(None);
+        session.set_total_drain_timeout(Some(DRAIN));
+        match read {
+            Ok(Ok(there)) => there,
+            Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
+                let _ = session.respond_error(400).await;
+                session.shutdown().await;
+                false
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     /// One call from its head to its end.
@@ -277,33 +305,6 @@ impl EdgeProxy {
         };
         response::write(&record, &self.metrics);
         self.keep(ctx, &record);
-    }
-}
-
-/// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
-async fn read_head(session: &mut ServerSession, limit: Duration, shutdown: &ShutdownWatch) -> bool {
-    let kept = Duration::from_secs(session.get_keepalive().unwrap_or_default());
-    // A caller may send its next request as soon as it has an answer's last byte, and we may see that before the region's end
-    // of stream: such bytes are kept for the next request (RFC 9112 §9.3.2), not taken for a leave.
-    session.set_pipelining_enabled(true);
-    session.set_read_timeout(Some(limit));
-    let mut draining = shutdown.clone();
-    let read = tokio::select! {
-        biased;
-        read = timeout(limit + kept, session.read_request()) => read,
-        _ = draining.wait_for(|draining| *draining) => return false,
-    };
-    // From here on `exchange.rs` keeps the time.
-    session.set_read_timeout(None);
-    session.set_total_drain_timeout(Some(DRAIN));
-    match read {
-        Ok(Ok(there)) => there,
-        Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => {
-            let _ = session.respond_error(400).await;
-            session.shutdown().await;
-            false
-        }
-        Ok(Err(_)) | Err(_) => false,
     }
 }
 

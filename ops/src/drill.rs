@@ -32,7 +32,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{Load, Plan};
+use crate::load::{Held, Load, Plan, Streams};
 use crate::local;
 use figures::Seen;
 use fresh::Stack;
@@ -154,7 +154,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<bo
 async fn one(options: &Options, slo: &Slo, drill: Drill, run: u32) -> anyhow::Result<Outcome> {
     let fresh = match &options.system {
         System::Running(_) => None,
-        System::Fresh(fresh) => Some(Stack::start(fresh).await?),
+        System::Fresh(fresh) => Some(Stack::start(fresh, drill.slots()).await?),
     };
     let file = match (&options.system, &fresh) {
         (System::Running(file), None) => file.clone(),
@@ -217,6 +217,12 @@ async fn on(
         large_body: LARGE_BODY,
     })
     .await?;
+    let streams = Streams::open(
+        &target.caller(options.function.as_deref(), trusted)?,
+        target.text("/api_key"),
+        drill.streams(options.short),
+    )
+    .await?;
     let watch = Watch::start(&target, load.started);
     say(&format!(
         "  {:?} of {} calls a second",
@@ -262,6 +268,7 @@ async fn on(
         }
         sleep(times.after).await;
     }
+    let held = streams.end().await;
     let calls = load.end().await;
     let changes = watch.end().await;
     for change in &changes {
@@ -306,10 +313,20 @@ async fn on(
     for line in crate::load::failures(&calls).lines().take(FAILURES_SHOWN) {
         say(&format!("  failed {line}"));
     }
-    let broken = match unsupported {
+    let mut broken = match unsupported {
         Some(_) => vec![],
         None => slo.bars(drill).broken(drill, options.rate, &figures),
     };
+    if held.open > 0 {
+        let Held { open, cut } = &held;
+        say(&format!("  {} of {open} event streams were cut", cut.len()));
+        if let Some(first) = cut.first() {
+            broken.push(format!(
+                "{} of {open} event streams cut ({first})",
+                cut.len()
+            ));
+        }
+    }
     let outcome = Outcome {
         drill,
         run,

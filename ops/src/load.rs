@@ -8,13 +8,16 @@ mod call;
 
 mod connection;
 
+mod streams;
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use call::{Call, failures, percentile};
 pub use connection::{Caller, Sender, trusting};
+pub use streams::{Held, Streams};
 
 /// Calls under way at once; one more is a failed call, because the load client itself has become the bottleneck.
 const UNDER_WAY: usize = 20_000;
@@ -166,7 +170,7 @@ impl Common {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 call.status = 0;
-                call.problem = error.to_string();
+                call.problem = format!("{error:#}");
             }
             Err(_) => {
                 call.status = 0;
@@ -185,9 +189,13 @@ impl Common {
     async fn exchange(&self, call: &mut Call) -> anyhow::Result<()> {
         let number = usize::try_from(call.number).unwrap_or_default();
         let line = &self.lines[number % self.lines.len()];
-        let mut sender = self.sender(line).await?;
-        let request = self.request(call)?;
-        let answer = sender.send_request(request).await?;
+        let mut sent = self.send(line, call).await;
+        // The connection was taken leave of in the very moment: any caller's library tries again on another one.
+        if sent.as_ref().is_err_and(connection::is_unseen) {
+            *line.lock().await = None;
+            sent = self.send(line, call).await;
+        }
+        let answer = sent?;
         let text = |name: &str| {
             let value = answer.headers().get(name).and_then(|v| v.to_str().ok());
             value.unwrap_or_default().to_owned()
@@ -203,6 +211,11 @@ impl Common {
             call.problem = problem["type"].as_str().unwrap_or_default().to_owned();
         }
         Ok(())
+    }
+
+    async fn send(&self, line: &Line, call: &Call) -> anyhow::Result<Response<Incoming>> {
+        let mut sender = self.sender(line).await?;
+        Ok(sender.send_request(self.request(call)?).await?)
     }
 
     /// A handle on the connection, which is opened again if its other end closed it or said that it will.

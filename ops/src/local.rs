@@ -154,6 +154,14 @@ pub async fn start(dir: &Path, target: &str) -> anyhow::Result<()> {
     Client::open(&Folder::new(dir)?)?.start(target).await
 }
 
+/// Replaces the edge by a new process at the same ports, and returns when the new one serves. The old one finishes its calls.
+///
+/// # Errors
+/// If the new one does not become ready; the old one goes on.
+pub async fn upgrade(dir: &Path) -> anyhow::Result<()> {
+    Client::open(&Folder::new(dir)?)?.upgrade().await
+}
+
 /// Certificates such as `up` makes, to be put in place of those that a running stack has.
 pub(crate) fn certificates(function: FunctionId) -> anyhow::Result<Certificates> {
     let names = files::certificate_names(function);

@@ -23,6 +23,18 @@ impl Ready {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether every region has answered, or none is left that might: what a successor waits for a little, so that the first
+    /// calls go where the old edge would have sent them.
+    #[must_use]
+    pub fn complete(&self, snapshot: &Snapshot) -> bool {
+        let answered = |e: &crate::table::EndpointView| e.health >= Health::Ramp;
+        self.missing(snapshot).is_empty()
+            && snapshot
+                .regions
+                .iter()
+                .all(|r| r.endpoints.iter().any(answered))
+    }
+
     /// What is missing, in words; empty when ready.
     #[must_use]
     pub fn missing(&self, snapshot: &Snapshot) -> Vec<&'static str> {

@@ -43,6 +43,8 @@ pub(super) enum Local {
         #[command(flatten)]
         dir: Dir,
     },
+    /// Replace the edge by a new process of this program, as an upgrade does: no call is refused or cut.
+    Upgrade(Dir),
     /// Change the one-way delay between the edge and regions: `wan us-east=40ms eu-west=2ms`.
     Wan {
         /// REGION=DELAY, several by spaces or commas.
@@ -110,6 +112,7 @@ pub(super) fn run(command: Local) -> anyhow::Result<ExitCode> {
             dir,
         } => once(local::kill(&dir.dir, &target, &signal)),
         Local::Start { target, dir } => once(local::start(&dir.dir, &target)),
+        Local::Upgrade(dir) => once(local::upgrade(&dir.dir)),
         Local::Wan { delays, dir } => once(local::wan(&dir.dir, &delays)),
     }
 }

@@ -8,21 +8,36 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
+use frontdoor::edge::Start;
+use frontdoor::handover;
 use frontdoor_protocol::config::ConfigError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Service;
+use super::{Service, successor};
 
-pub(super) fn edge(service: &Service, ready_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+pub(super) fn edge(
+    service: &Service,
+    ready_file: Option<PathBuf>,
+    upgrade: bool,
+) -> anyhow::Result<ExitCode> {
+    // While there is one thread: it changes the environment.
+    let activated = handover::activated().context("the service manager's sockets are of no use")?;
+    let start = Start {
+        ready_file,
+        upgrade,
+        activated,
+    };
     with(service, frontdoor::config::load, |settings, stop| async {
         // Before anything else touches TLS: the engine would install another provider.
         rustls::crypto::aws_lc_rs::default_provider()
             .install_default()
             .map_err(|_| anyhow!("a crypto provider is installed already"))?;
-        frontdoor::edge::run(settings, ready_file, stop)
-            .await
-            .context("the edge cannot run")
+        let successors = successor::on_signal(settings.upgrade.socket.is_some())?;
+        tokio::select! {
+            ran = frontdoor::edge::run(settings, start, stop) => ran.context("the edge cannot run"),
+            never = successors => match never {},
+        }
     })
 }
 

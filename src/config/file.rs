@@ -39,6 +39,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) stop: StopFile,
     #[serde(default)]
+    pub(super) upgrade: UpgradeFile,
+    #[serde(default)]
     pub(super) regions: Vec<RegionFile>,
 }
 
@@ -175,6 +177,14 @@ pub(super) struct LimitsFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct StopFile {
     pub(super) notice: Option<Span>,
+    pub(super) grace: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpgradeFile {
+    pub(super) socket: Option<PathBuf>,
+    pub(super) patience: Option<Span>,
     pub(super) grace: Option<Span>,
 }
 

@@ -41,6 +41,8 @@ const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 const STOP_NOTICE: Duration = Duration::from_secs(1);
 /// How long calls may still run after that: the longest wait a caller may ask for, and a little.
 const STOP_GRACE: Duration = Duration::from_secs(3_700);
+/// How long a successor may take until a region has answered it: names, connections and a check, many times over.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything the edge needs to know.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ pub struct Settings {
     pub calls: CallLimits,
     /// How to stop.
     pub stop: Stop,
+    /// How to be succeeded by another process.
+    pub upgrade: Upgrade,
     /// The regions.
     pub regions: Vec<RegionSettings>,
 }
@@ -157,6 +161,17 @@ pub struct Stop {
     pub grace: Duration,
 }
 
+/// How one process of the edge takes over from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// Where the running one is found; without it there is no taking over.
+    pub socket: Option<PathBuf>,
+    /// How long the new one may take to be ready.
+    pub patience: Duration,
+    /// How long running calls of the old one may take after that.
+    pub grace: Duration,
+}
+
 // === impl Settings ===
 
 impl Settings {
@@ -170,6 +185,9 @@ impl Settings {
             tls.be_relative_to(folder);
         }
         if let Some(file) = &mut self.state_file {
+            *file = folder.join(&*file);
+        }
+        if let Some(file) = &mut self.upgrade.socket {
             *file = folder.join(&*file);
         }
         let admin = &mut self.admin;
@@ -246,6 +264,11 @@ impl TryFrom<File> for Settings {
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),
                 grace: span(file.stop.grace, STOP_GRACE),
+            },
+            upgrade: Upgrade {
+                socket: file.upgrade.socket,
+                patience: some_time(file.upgrade.patience, UPGRADE_PATIENCE, "upgrade.patience")?,
+                grace: span(file.upgrade.grace, STOP_GRACE),
             },
             regions: regions::regions(file.regions, file.upstream.ca.is_some())?,
         })

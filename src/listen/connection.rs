@@ -18,10 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::certificates::Remember;
-use super::{Front, Scheme, http2};
+use super::{Front, KEPT, Scheme, http2};
 
-/// Seconds that an HTTP/1.1 connection waits for its next request.
-const KEPT: u64 = 60;
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A vanished client is noticed after about half a minute.
@@ -38,10 +36,9 @@ pub(super) async fn run<A>(
     A: HttpServerApp + Send + Sync + 'static,
 {
     front.metrics.request.connections.inc();
-    let mut draining = front.draining.clone();
     let begun = tokio::select! {
-        // Who has not begun to speak HTTP when the front drains is not waited for.
-        _ = draining.wait_for(|draining| *draining) => None,
+        // Who has not begun to speak HTTP when the front drains is not waited for long.
+        () = front.farewell.over(&front.draining) => None,
         begun = begin(&front, stream, peer, scheme) => begun,
     };
     if let Some((stream, http2)) = begun {

@@ -27,6 +27,7 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("explain", old.explain == new.explain),
         ("steering", old.steering == new.steering),
         ("stop", old.stop == new.stop),
+        ("upgrade", old.upgrade == new.upgrade),
         ("regions", places(old) == places(new)),
     ]
     .into_iter()

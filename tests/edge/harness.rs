@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use frontdoor::edge::Start;
 use http::Request;
 use serde_json::Value;
 use test_support::client::{Answer, Body, Client, Protocol, full};
@@ -59,12 +60,32 @@ impl Edge {
 
     /// An edge with `more` in its configuration, before its first table.
     pub(crate) async fn configured(regions: &[(&str, SocketAddr)], more: &str) -> Self {
+        Self::prepared(regions, more, |_| {}).await
+    }
+
+    /// The same, with further files in its folder.
+    pub(crate) async fn prepared(
+        regions: &[(&str, SocketAddr)],
+        more: &str,
+        prepare: impl FnOnce(&std::path::Path),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        prepare(folder.path());
         let authority = Authority::new().expect("an authority");
         let more = format!("{more}\n{QUICK}");
         let config =
             write_config(folder.path(), &authority, regions, &more).expect("a configuration");
         Self::run(folder, authority, &config).await
+    }
+
+    /// Its configuration.
+    pub(crate) fn config(&self) -> std::path::PathBuf {
+        self.folder.path().join("edge.toml")
+    }
+
+    /// Whether it has stopped by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     async fn run(
@@ -74,11 +95,11 @@ impl Edge {
     ) -> Self {
         let settings = frontdoor::config::load(config).expect("a right configuration");
         let (stop, ready) = (CancellationToken::new(), folder.path().join("ready.json"));
-        let task = tokio::spawn(frontdoor::edge::run(
-            settings,
-            Some(ready.clone()),
-            stop.clone(),
-        ));
+        let start = Start {
+            ready_file: Some(ready.clone()),
+            ..Start::default()
+        };
+        let task = tokio::spawn(frontdoor::edge::run(settings, start, stop.clone()));
         let ports = eventually("ports are open", Duration::from_secs(5), async || {
             read_ports(&ready)
         })

@@ -66,6 +66,24 @@ fn a_lost_hub_passes_its_drill() {
     }
 }
 
+/// 40 event streams and 100 calls a second, while the edge is replaced three times.
+#[test]
+fn an_upgraded_edge_passes_its_drill() {
+    let (json, ok, said) = drill("edge-upgrade", &FRESH);
+    println!("{said}");
+    assert!(ok && json["ok"] == true, "{said}");
+    assert!(said.contains("0 of 40 event streams were cut"), "{said}");
+    let figures = &json["runs"][0]["figures"];
+    for name in [
+        "failed_not_started",
+        "failed_in_doubt",
+        "failed_started",
+        "twice",
+    ] {
+        assert_eq!(figures[name], 0, "{name}");
+    }
+}
+
 #[test]
 fn what_cannot_be_drilled_says_why() {
     let (_, ok, said) = drill("region-kill", &["--endpoints", "no/such/endpoints.json"]);

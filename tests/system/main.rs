@@ -10,6 +10,7 @@ mod page;
 mod placement;
 mod replicas;
 mod routing;
+mod secrets;
 mod stack;
 mod statuses;
 mod stop;

@@ -32,30 +32,34 @@ pub(super) struct Stack {
 // === impl Stack ===
 
 impl Stack {
-    pub(super) async fn start(fresh: &Fresh) -> anyhow::Result<Self> {
+    pub(super) async fn start(fresh: &Fresh, slots: u16) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("frontdoor-drill-{}", uuid::Uuid::new_v4()));
         let regions: Vec<&str> = fresh
             .wan
             .iter()
             .filter_map(|w| w.split('=').next())
             .collect();
-        let mut supervisor = Command::new(&fresh.binary)
-            .args(["local", "up", "--quiet", "--stop-on-stdin-eof"])
-            .args(["--https-port", "0", "--http-port", "0", "--admin-port", "0"])
-            .args([
-                "--regions",
-                &regions.join(","),
-                "--wan",
-                &fresh.wan.join(","),
-            ])
-            .arg("--dir")
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} cannot be started", fresh.binary.display()))?;
+        let mut supervisor =
+            Command::new(&fresh.binary)
+                .args(["local", "up", "--quiet", "--stop-on-stdin-eof"])
+                .args(["--https-port", "0", "--http-port", "0", "--admin-port", "0"])
+                .args(regions.iter().flat_map(|region| {
+                    ["--set".to_owned(), format!("{region}/worker:slots={slots}")]
+                }))
+                .args([
+                    "--regions",
+                    &regions.join(","),
+                    "--wan",
+                    &fresh.wan.join(","),
+                ])
+                .arg("--dir")
+                .arg(&dir)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .with_context(|| format!("{} cannot be started", fresh.binary.display()))?;
         let limit = Instant::now() + READY;
         while !dir.join("endpoints.json").exists() {
             if let Some(status) = supervisor.try_wait()? {

@@ -11,7 +11,7 @@ use frontdoor_protocol::span::Span;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::kind::Drill;
 use super::target::Target;
@@ -25,6 +25,8 @@ const SLOW: Duration = Duration::from_millis(400);
 const GRAY: f64 = 0.05;
 /// Half a period of `flap`.
 const FLAP: Duration = Duration::from_secs(2);
+/// How often `edge-upgrade` replaces the edge.
+const SWAPS: u32 = 3;
 /// How long an operator's command may take.
 const COMMAND: Duration = Duration::from_secs(120);
 /// How long an edge may take to use a new certificate.
@@ -64,11 +66,6 @@ impl Fault<'_> {
         }
         match self.drill {
             Drill::Drain => return self.operate("drain").await,
-            Drill::EdgeUpgrade => {
-                let text =
-                    "the edge cannot hand its ports to a successor; run this drill when it can";
-                return Err(Unsupported(text.to_owned()).into());
-            }
             _ => ensure!(
                 self.target.local,
                 "{} is no stack of this machine, so nothing of it can be signalled from here: say how to break it with \
@@ -93,7 +90,8 @@ impl Fault<'_> {
             Drill::Flap => self.flap(lasts).await,
             Drill::CertRotate => self.rotate().await,
             Drill::ConfigReload => self.reconfigure(lasts).await,
-            Drill::Drain | Drill::EdgeUpgrade => Ok(()),
+            Drill::EdgeUpgrade => self.upgrade(lasts).await,
+            Drill::Drain => Ok(()),
         }
     }
 
@@ -121,8 +119,7 @@ impl Fault<'_> {
                     .parse()?;
                 self.records(&[front]).await
             }
-            Drill::CertRotate | Drill::ConfigReload => Ok(()),
-            Drill::EdgeUpgrade => local::start(dir, "edge").await,
+            Drill::CertRotate | Drill::ConfigReload | Drill::EdgeUpgrade => Ok(()),
             _ => local::start(dir, self.region.as_str()).await,
         }
     }
@@ -196,6 +193,15 @@ impl Fault<'_> {
             let started = Instant::now();
             local::start(&self.target.dir, &part).await?;
             sleep(FLAP.saturating_sub(started.elapsed())).await;
+        }
+        Ok(())
+    }
+
+    async fn upgrade(&self, lasts: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        for swap in 0..SWAPS {
+            sleep_until(begun + lasts * swap / SWAPS).await;
+            local::upgrade(&self.target.dir).await?;
         }
         Ok(())
     }

@@ -141,7 +141,9 @@ impl Drill {
             Self::ConfigReload => {
                 "the edge's configuration is replaced, then by a wrong one, then as it was; SIGHUP each"
             }
-            Self::EdgeUpgrade => "a new edge process takes over the ports of the old one",
+            Self::EdgeUpgrade => {
+                "three times a new edge process takes over the ports, while event streams are open"
+            }
         }
     }
 
@@ -181,6 +183,23 @@ impl Drill {
                 | Self::ConfigReload
                 | Self::EdgeUpgrade
         )
+    }
+
+    /// Event streams that are held open meanwhile; none of them may be cut.
+    pub(super) const fn streams(self, short: bool) -> usize {
+        match (self, short) {
+            (Self::EdgeUpgrade, false) => 200,
+            (Self::EdgeUpgrade, true) => 40,
+            _ => 0,
+        }
+    }
+
+    /// Slots of each worker of a stack of its own: as ever, and as many as it holds streams.
+    pub(super) const fn slots(self) -> u16 {
+        match self {
+            Self::EdgeUpgrade => 320,
+            _ => 64,
+        }
     }
 
     pub(super) const fn times(self, short: bool) -> Times {

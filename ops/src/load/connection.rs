@@ -99,6 +99,17 @@ impl Sender {
     }
 }
 
+/// Whether a call has provably not been looked at: the peer's GOAWAY, without an error, says that it will not be (RFC 9113 §6.8), or
+/// the connection ended before the call was given to it.
+pub(super) fn is_unseen(error: &anyhow::Error) -> bool {
+    let leave =
+        |e: &h2::Error| e.is_go_away() && e.is_remote() && e.reason() == Some(h2::Reason::NO_ERROR);
+    error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(leave)
+            || cause.downcast_ref().is_some_and(hyper::Error::is_canceled)
+    })
+}
+
 /// A TLS configuration that trusts the authorities in a PEM text, and offers these protocols.
 ///
 /// # Errors

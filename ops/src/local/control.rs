@@ -84,6 +84,7 @@ impl Control {
             .route("/down", post(down))
             .route("/kill", post(kill))
             .route("/start", post(start))
+            .route("/upgrade", post(upgrade))
             .route("/wan", put(set_wan))
             .layer(from_fn_with_state(self.clone(), authorize))
             .with_state(self)
@@ -161,6 +162,10 @@ async fn start(State(control): State<Control>, Json(asked): Json<Target>) -> Res
         Ok(parts) => control.order(|answer| Order::Start(parts, answer)).await,
         Err(unknown) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
     }
+}
+
+async fn upgrade(State(control): State<Control>) -> Response {
+    control.order(Order::Upgrade).await
 }
 
 /// Changes delays on the running lines and has them remembered. While the lines are dead they are remembered only.
@@ -261,6 +266,11 @@ impl Client {
         self.ask("POST", "/start", Some(&json!({"target": target})))
             .await
             .map(drop)
+    }
+
+    /// Has the edge replaced and waits until the new process serves.
+    pub(super) async fn upgrade(&self) -> anyhow::Result<()> {
+        self.ask("POST", "/upgrade", None).await.map(drop)
     }
 
     /// Changes delays.

@@ -231,6 +231,9 @@ share = 1.0
 [stop]
 notice = "100ms"
 grace = "4s"
+
+[upgrade]
+socket = "edge.upgrade.sock"
 "#,
         https = ports.https,
         http = ports.http,

@@ -6,6 +6,7 @@
 
 mod part;
 mod stop;
+mod succession;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use super::process::{self, Guard, Identity, Launch};
 use super::specs::{Check, EdgeAddresses};
 use super::view::{Phase, RegionView, StackView, State};
 use part::{Part, Wait};
+use succession::Succession;
 
 /// How often processes are looked at for changes that no signal tells of (SIGSTOP by somebody else).
 const LOOK: Duration = Duration::from_millis(250);
@@ -40,6 +42,8 @@ pub(super) enum Order {
     Start(Vec<PartId>, Answer),
     /// Send a signal to these, at once; after SIGKILL answer when all are gone.
     Signal(Vec<PartId>, Signal, Answer),
+    /// Replace the edge by a new process, without a gap, and answer when the new one serves.
+    Upgrade(Answer),
     /// Delays have been changed; remember them.
     Delays(BTreeMap<RegionName, Duration>, Answer),
 }
@@ -79,6 +83,7 @@ pub(super) struct Supervisor<S> {
     parts: BTreeMap<PartId, Part>,
     checks: JoinSet<Checked>,
     waits: Vec<Wait>,
+    succession: Succession,
     view: watch::Sender<StackView>,
 }
 
@@ -118,6 +123,7 @@ impl<S: Stack> Supervisor<S> {
             parts,
             checks: JoinSet::new(),
             waits: vec![],
+            succession: Succession::default(),
             view: watch::Sender::new(view),
         };
         new.publish();
@@ -180,6 +186,7 @@ impl<S: Stack> Supervisor<S> {
         match order {
             Order::Start(parts, answer) => self.start(parts, answer),
             Order::Signal(parts, signal, answer) => self.signal(parts, signal, answer),
+            Order::Upgrade(answer) => self.upgrade(answer),
             Order::Delays(delays, answer) => {
                 self.delays.extend(delays);
                 let _ = answer.send(self.record().map_err(|e| format!("{e:#}")));
@@ -295,6 +302,9 @@ impl<S: Stack> Supervisor<S> {
     }
 
     fn checked(&mut self, checked: Checked) {
+        let Some(checked) = self.succeed(checked) else {
+            return;
+        };
         let Some(part) = self.parts.get_mut(&checked.part) else {
             return;
         };
@@ -330,6 +340,7 @@ impl<S: Stack> Supervisor<S> {
 
     /// Sees which processes have ended, stopped or gone on.
     fn reap(&mut self) {
+        self.succession.reap();
         for part in self.parts.values_mut() {
             let Some(child) = &mut part.child else {
                 continue;

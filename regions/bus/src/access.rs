@@ -89,6 +89,8 @@ impl Access {
     /// # Errors
     /// If a file that it needs cannot be used.
     pub async fn options(&self) -> Result<ConnectOptions, AccessError> {
+        // The client takes the process's cryptography, and panics if nobody chose. An error says that somebody did.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let options = ConnectOptions::new();
         let mut options = match &self.login {
             Login::None => options,

@@ -51,6 +51,9 @@ impl TryFrom<NatsTable> for Access {
             let rule = "must be nats://host:port or tls://host:port, without a user";
             return Err(RuleError::new("nats.url", rule));
         }
+        if table.user.is_some() != table.password.is_some() {
+            return Err(RuleError::new("nats.user", "user and password go together"));
+        }
         let login = match (
             table.credentials_file,
             table.nkey_file,
@@ -105,14 +108,14 @@ mod tests {
         assert!(matches!(with("").expect("valid").login, Login::None));
         let nkey = with("nkey_file = \"edge.nk\"").expect("valid");
         assert!(matches!(nkey.login, Login::Nkey(_)));
-        for wrong in [
-            "user = \"a\"",
-            "password = \"a\"",
-            "nkey_file = \"a\"\ncredentials_file = \"b\"",
-            "nkey_file = \"a\"\nuser = \"b\"\npassword = \"c\"",
+        for (wrong, key) in [
+            ("user = \"a\"", "nats.user"),
+            ("password = \"a\"", "nats.user"),
+            ("nkey_file = \"a\"\ncredentials_file = \"b\"", "nats"),
+            ("nkey_file = \"a\"\nuser = \"b\"\npassword = \"c\"", "nats"),
         ] {
             let error = with(wrong).expect_err(wrong);
-            assert!(error.contains("key `nats`"), "{error}");
+            assert!(error.contains(&format!("key `{key}`")), "{error}");
         }
         let error = with("[tls]\ncert = \"a.pem\"").expect_err("no key");
         assert!(error.contains("key `nats.tls`"), "{error}");

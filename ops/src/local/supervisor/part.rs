@@ -13,7 +13,7 @@ use crate::local::process;
 use crate::local::view::{PartView, State};
 
 /// Lines of a dead part's log that are kept for showing.
-const LOG_LINES: usize = 10;
+pub(super) const LOG_LINES: usize = 10;
 
 /// One part's present.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ impl<S: Stack> Supervisor<S> {
     pub(super) async fn stop(&mut self) {
         self.phase = Phase::Stopping;
         self.checks.shutdown().await;
+        self.succession.leave();
         for wait in self.waits.drain(..) {
             let _ = wait.answer.send(Err("the stack is stopping".to_owned()));
         }
@@ -33,6 +34,7 @@ impl<S: Stack> Supervisor<S> {
             join_all(leaving.map(|(_, part)| part.leave(deadline))).await;
             self.publish();
         }
+        self.succession.end().await;
     }
 }
 

@@ -61,7 +61,7 @@ fn a_broken_rule_names_its_key() {
         (
             "url = \"nats://127.0.0.1:4222\"",
             "url = \"nats://127.0.0.1:4222\"\nuser = \"x\"",
-            "nats",
+            "nats.user",
         ),
         (
             "functions = [\"*\"]",
