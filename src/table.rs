@@ -202,7 +202,7 @@ impl Table {
             ServedOutcome::Broke | ServedOutcome::Declined => {
                 state.monitor.served(0, 1, now, &limits);
             }
-            ServedOutcome::NotHere => {}
+            ServedOutcome::NoWorker | ServedOutcome::NotHere => {}
         })
     }
 
@@ -215,7 +215,7 @@ impl Table {
         now: Instant,
     ) {
         let seen = match outcome {
-            ServedOutcome::Broke | ServedOutcome::Declined => Seen::Fault,
+            ServedOutcome::Broke | ServedOutcome::Declined | ServedOutcome::NoWorker => Seen::Fault,
             ServedOutcome::NotHere => Seen::Absent,
             ServedOutcome::Answered(_) | ServedOutcome::Unreachable | ServedOutcome::Silent => {
                 return;

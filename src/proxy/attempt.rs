@@ -206,6 +206,7 @@ impl EdgeProxy {
         let declines = execution == Some(Execution::NotStarted) && route::declined(status);
         match status {
             503 if declines => self.tell(ctx, ServedOutcome::Declined),
+            502 if declines => self.tell(ctx, ServedOutcome::NoWorker),
             404 if declines => self.tell(ctx, ServedOutcome::NotHere),
             _ => {}
         }

@@ -92,6 +92,8 @@ pub enum ServedOutcome {
     Broke,
     /// The region itself said that it cannot serve now.
     Declined,
+    /// The region has nobody who takes calls of this function now: its fault, and not the region's.
+    NoWorker,
     /// The region said that this function is not deployed there: nothing is wrong with the region.
     NotHere,
 }

@@ -111,7 +111,7 @@ impl Witness {
                 if let Some(memory) = self.regions.get_mut(endpoint.region.0) {
                     match outcome {
                         ServedOutcome::Answered(count) => memory.served(*count, 0, now),
-                        ServedOutcome::NotHere => {}
+                        ServedOutcome::NoWorker | ServedOutcome::NotHere => {}
                         _ => memory.served(0, 1, now),
                     }
                 }

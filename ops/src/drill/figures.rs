@@ -62,8 +62,8 @@ pub struct Figures {
     pub return_ms: Option<f64>,
 }
 
-/// The problems by which the edge says that a call may have run; an empty one is a broken connection.
-const IN_DOUBT: [&str; 2] = ["may-have-run", "timed-out"];
+/// The problems that say that a call may have run; an empty one is a broken connection.
+const IN_DOUBT: [&str; 4] = ["may-have-run", "timed-out", "worker-lost", "no-answer"];
 
 // === impl Figures ===
 

@@ -167,12 +167,13 @@ impl Refusal {
             | Self::HolderSilent
             | Self::Draining
             | Self::Stopped(_)
-            | Self::NoWorker(_)
             | Self::BusLost(_) => self.busy(),
             Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
-            Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped | Self::Duplicate => {
-                self.broken()
-            }
+            Self::NoWorker(_)
+            | Self::WorkerLost
+            | Self::WorkerMalformed(_)
+            | Self::NotWrapped
+            | Self::Duplicate => self.broken(),
             _ => self.wrong(),
         }
     }
@@ -293,13 +294,6 @@ impl Refusal {
                 "no worker had answered the call when the time for running calls was over; try again",
                 RETRY_DRAINING,
             ),
-            Self::NoWorker(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no-worker",
-                "The workers of this function have fallen silent",
-                "another region may have some; try again",
-                RETRY_BUS,
-            ),
             _ => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "bus-lost",
@@ -314,9 +308,7 @@ impl Refusal {
             title,
             detail: detail.to_owned(),
             execution: match self {
-                Self::BusLost(execution) | Self::Stopped(execution) | Self::NoWorker(execution) => {
-                    *execution
-                }
+                Self::BusLost(execution) | Self::Stopped(execution) => *execution,
                 _ => Execution::NotStarted,
             },
             retry_after: Some(retry),
@@ -365,6 +357,12 @@ impl Refusal {
                 "A call with this id is already here",
                 "give each call its own nvcf-reqid".to_owned(),
             ),
+            Self::NoWorker(_) => (
+                StatusCode::BAD_GATEWAY,
+                "no-worker",
+                "The workers of this function have fallen silent",
+                "another region may have some".to_owned(),
+            ),
             Self::NotWrapped => (
                 StatusCode::BAD_GATEWAY,
                 "not-wrapped",
@@ -390,7 +388,10 @@ impl Refusal {
             slug,
             title,
             detail,
-            execution: Execution::Started,
+            execution: match self {
+                Self::NoWorker(execution) => *execution,
+                _ => Execution::Started,
+            },
             retry_after: None,
         }
     }

@@ -60,7 +60,7 @@ fn every_refusal_has_its_status_and_tells_the_truth() {
         (Refusal::Draining, 503, NotStarted, true),
         (Refusal::Stopped(NotStarted), 503, NotStarted, true),
         (Refusal::Stopped(Started), 503, Started, true),
-        (Refusal::NoWorker(NotStarted), 503, NotStarted, true),
+        (Refusal::NoWorker(NotStarted), 502, NotStarted, false),
         (Refusal::BusLost(NotStarted), 503, NotStarted, true),
         (Refusal::BusLost(Started), 503, Started, true),
         (Refusal::PublishFailed(NotStarted), 503, NotStarted, true),
