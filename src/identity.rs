@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub authorization: Option<&'a [u8]>,
     /// `NVCF-POLL-SECONDS`.
     pub poll: Option<&'a [u8]>,
+    /// `Accept`.
+    pub accept: Option<&'a [u8]>,
     /// Whether `Idempotency-Key` is there.
     pub idempotency_key: bool,
 }
@@ -74,7 +76,11 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
     };
     let errand = errand::read(&asked, domain)?;
     caller::check(facts.authorization)?;
-    let wait = poll::read(facts.poll)?;
+    let default = match errand {
+        Errand::Invoke(..) => poll::api_default(facts.accept),
+        Errand::Call(_) | Errand::Poll(..) => poll::DEFAULT,
+    };
+    let wait = poll::read_or(facts.poll, default)?;
     let repeatable = facts.idempotency_key
         || matches!(
             *facts.method,
@@ -121,6 +127,7 @@ mod tests {
             version: None,
             authorization: Some(b"Bearer key"),
             poll: None,
+            accept: None,
             idempotency_key: false,
         }
     }
@@ -149,6 +156,23 @@ mod tests {
         .expect("valid");
         assert_eq!(identity.polled(), id.parse().ok());
         assert_eq!(identity.target(), None);
+    }
+
+    #[test]
+    fn who_reads_an_event_stream_through_the_api_waits_longer() {
+        const ID: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
+        let path = format!("/v2/nvcf/pexec/functions/{ID}");
+        let wait = |authority, path| {
+            let facts = Facts {
+                authority,
+                path,
+                accept: Some(b"text/event-stream"),
+                ..facts()
+            };
+            check(&facts).expect("valid").wait
+        };
+        assert_eq!(wait("invocation.localhost", &path), poll::STREAM_DEFAULT);
+        assert_eq!(wait(HOST, "/"), poll::DEFAULT);
     }
 
     #[test]

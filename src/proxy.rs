@@ -25,9 +25,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use frontdoor_protocol::cors;
 use frontdoor_protocol::headers;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::target::TargetError;
 use http::Method;
 use pingora_core::ErrorType;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -45,7 +47,7 @@ pub use self::replay::ReplayBudget;
 use crate::explain::Diary;
 use crate::identity::steer::Steering;
 use crate::identity::trace::Trace;
-use crate::identity::{self, Facts};
+use crate::identity::{self, Facts, Refusal};
 use crate::listen::Farewell;
 use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
@@ -177,9 +179,7 @@ impl EdgeProxy {
                 }
                 ctx.identity = Some(identity);
             }
-            Err(refusal) => {
-                return self.fail(session, ctx, Problematic::Refused(refusal)).await;
-            }
+            Err(refusal) => return self.refuse(session, ctx, refusal).await,
         }
         let headers = &session.req_header().headers;
         let key = headers.get(http::header::AUTHORIZATION);
@@ -245,6 +245,30 @@ impl EdgeProxy {
             Some(Problematic::Misdirected)
         } else {
             None
+        }
+    }
+
+    /// Refuses what no region need see, but for a browser's question whether a page may call the API: that asks for no
+    /// credential, and only there methods are wrong.
+    async fn refuse(
+        &self,
+        session: &mut ServerSession,
+        ctx: &mut Context,
+        refusal: Refusal,
+    ) -> Outcome {
+        let head = session.req_header();
+        let told = match &refusal {
+            Refusal::Target(TargetError::Method { .. }) => {
+                cors::preflight(&head.method, &head.headers)
+            }
+            _ => None,
+        };
+        let Some(told) = told else {
+            return self.fail(session, ctx, Problematic::Refused(refusal)).await;
+        };
+        match answer::write_preflight(session, &told, ctx.id).await {
+            Ok(()) => Outcome::Refused,
+            Err(_) => Outcome::Gone,
         }
     }
 
@@ -318,6 +342,7 @@ fn facts(head: &http::request::Parts) -> Facts<'_> {
         version: bytes(headers::FUNCTION_VERSION_ID),
         authorization: bytes(http::header::AUTHORIZATION),
         poll: bytes(headers::POLL_SECONDS),
+        accept: bytes(http::header::ACCEPT),
         idempotency_key: head.headers.contains_key("idempotency-key"),
     }
 }

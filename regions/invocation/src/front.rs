@@ -10,6 +10,7 @@ mod invoke;
 mod item;
 mod listener;
 mod passed;
+mod progress;
 mod secure;
 mod wait;
 mod wrap;
@@ -18,14 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
+use frontdoor_protocol::cors;
 use frontdoor_protocol::errand::{self, Asked, Errand};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
 use frontdoor_protocol::verdict::CANARY_PATH;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, ORIGIN};
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::accounts::Accounts;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
@@ -56,6 +59,7 @@ pub(crate) struct Front {
     pub(crate) outage: Duration,
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) standby: Arc<Standby>,
     pub(crate) held: Held,
@@ -116,9 +120,24 @@ impl Front {
         match errand {
             Ok(Errand::Call(target)) => self.invoke(peer, request, target).await,
             Ok(Errand::Invoke(target, wrapping)) => {
-                self.invoke_by_path(peer, request, target, wrapping).await
+                let origin = request.headers().get(ORIGIN).cloned();
+                let invoked = self.invoke_by_path(peer, request, target, wrapping);
+                shared(origin.as_ref(), invoked.await)
             }
-            Ok(Errand::Poll(id, wrapping)) => self.poll(peer, &request, id, wrapping).await,
+            Ok(Errand::Poll(id, wrapping)) => {
+                let polled = self.poll(peer, &request, id, wrapping).await;
+                shared(request.headers().get(ORIGIN), polled)
+            }
+            // Only the API's hosts have methods that are wrong.
+            Err(error @ TargetError::Method { .. }) => {
+                match cors::preflight(request.method(), request.headers()) {
+                    Some(told) => respond::preflight(&self.region, told).map(Body::full),
+                    None => self.refuse(
+                        &self.stamp(peer, request.headers()),
+                        &Refusal::Target(error),
+                    ),
+                }
+            }
             Err(TargetError::Unknown { .. })
                 if path == HEALTH && request.method() == Method::GET =>
             {
@@ -148,6 +167,14 @@ impl Front {
             None
         }
     }
+}
+
+/// Lets the page that called read the answer.
+fn shared(origin: Option<&HeaderValue>, mut answer: Response<Body>) -> Response<Body> {
+    if let Some(origin) = origin {
+        cors::share(origin, answer.headers_mut());
+    }
+    answer
 }
 
 /// Whom the request asks for: `:authority`, the request target's host, or `Host`.

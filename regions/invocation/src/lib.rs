@@ -22,6 +22,8 @@ mod pending;
 
 mod drain;
 
+mod accounts;
+
 pub mod config;
 
 mod auth;
@@ -54,6 +56,7 @@ mod service;
 
 use tokio_util::sync::CancellationToken;
 
+pub use auth::{AuthError, TrustError};
 pub use dispatch::{LinkError, StreamError};
 pub use front::SecureError;
 pub use service::RunError;

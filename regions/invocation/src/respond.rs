@@ -17,8 +17,10 @@ use http::header::{
 use http::{Response, StatusCode};
 
 mod refusal;
+mod turned_away;
 
-pub(crate) use refusal::{AttachRefusal, Outcome, Refusal};
+pub(crate) use refusal::{Outcome, Refusal};
+pub(crate) use turned_away::AttachRefusal;
 
 /// What every answer to one call carries.
 #[derive(Debug, Clone)]
@@ -89,6 +91,16 @@ pub(crate) fn container(stamp: &Stamp, head: ResponseHead, claimed: bool) -> Res
             HeaderValue::from_static(execution.as_str()),
         );
     }
+    response
+}
+
+/// The answer to a browser that asks whether a page may call.
+pub(crate) fn preflight(region: &HeaderValue, told: HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.headers_mut() = told;
+    response
+        .headers_mut()
+        .insert(headers::REGION, region.clone());
     response
 }
 

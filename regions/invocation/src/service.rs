@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::admin;
 use crate::attach::desk::Desk;
 use crate::attach::standby::{self, Standby};
-use crate::auth::{self, Auth};
+use crate::auth::{self, Auth, AuthError};
 use crate::canary::Canaries;
 use crate::config::Settings;
 use crate::dispatch::{
@@ -51,6 +52,9 @@ pub enum RunError {
     /// The port for edges cannot be secured.
     #[error(transparent)]
     Secure(#[from] SecureError),
+    /// Nobody can be judged.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] LinkError),
@@ -108,6 +112,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         stop: background.stop.clone(),
     };
     let front = Arc::new(Front {
+        accounts: Accounts::new(settings.limits.account),
         desk: Desk::new(settings.limits.waiting, cancels),
         siblings: Siblings::new(standby.service(), tasks),
         standby,

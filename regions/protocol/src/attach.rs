@@ -16,6 +16,7 @@
 //! the claim; no queue is involved.
 
 pub mod handover;
+pub mod request;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -52,6 +53,15 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
 }
 
+/// What a worker fetches by GET attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What of the body is not in the work item.
+    Body,
+    /// The whole request, of which nothing is in the work item.
+    Whole,
+}
+
 /// Why the bytes are not a response head.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -61,8 +71,8 @@ pub enum HeadError {
     /// More than [`HEADERS_LIMIT`] headers.
     #[error("more than {HEADERS_LIMIT} response headers")]
     TooManyHeaders,
-    /// The first line is not `HTTP/1.1 <code> <reason>`.
-    #[error("malformed status line")]
+    /// The first line is not `HTTP/1.1 <code> <reason>`, or, of a request, not `<method> <path> HTTP/1.1`.
+    #[error("malformed first line")]
     StatusLine,
     /// A header line that is none, obsolete folding included (RFC 9112 §5.2).
     #[error("malformed header line")]
@@ -70,6 +80,28 @@ pub enum HeadError {
     /// `Transfer-Encoding` inside the stream: there is no inner chunking.
     #[error("transfer-encoding is not allowed inside an attach stream")]
     TransferEncoding,
+}
+
+// === impl Form ===
+
+impl Form {
+    /// Its content type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Body => OCTETS,
+            Self::Whole => OCTETS_H1,
+        }
+    }
+
+    /// What a worker with this `Accept` asks for.
+    #[must_use]
+    pub fn asked(accept: Option<&HeaderValue>) -> Self {
+        match accept.is_some_and(|accept| accept.as_bytes() == OCTETS_H1.as_bytes()) {
+            true => Self::Whole,
+            false => Self::Body,
+        }
+    }
 }
 
 // === impl ResponseHead ===

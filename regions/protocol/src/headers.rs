@@ -19,6 +19,11 @@ pub const INVOCATION_REGION: HeaderName = HeaderName::from_static("nvcf-invocati
 /// Tells NVIDIA's worker to pass the container's answer through unchanged.
 pub const DISABLE_COMPATIBILITY: HeaderName =
     HeaderName::from_static("nvcf-feature-disable-worker-compatibility");
+/// The caller's wish that nothing of the call but ids and tokens goes through NATS: the worker fetches all of it by GET attach.
+pub const STREAM_WHOLE: HeaderName =
+    HeaderName::from_static("nvcf-feature-enable-only-stream-full-request");
+/// How far a call is that answers 202, in percent, if its container says so.
+pub const PERCENT_COMPLETE: HeaderName = HeaderName::from_static("nvcf-percent-complete");
 /// [`Execution`] (ours), on answers made by the platform; the edge removes it.
 pub const EXECUTION: HeaderName = HeaderName::from_static("frontdoor-execution");
 /// What is left of the caller's time, in milliseconds (ours): edge to region, trusted as [`REQUEST_ID`] is.

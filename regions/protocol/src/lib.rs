@@ -25,6 +25,8 @@ pub mod headers;
 
 pub mod poll;
 
+pub mod cors;
+
 pub mod problem;
 
 pub mod target;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod compat;
+mod windows;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use frontdoor_protocol::{envelope, subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::{Attach, ClaimError, Tail, Upload};
+use crate::attach::{Attach, ClaimError, FetchError, Tail, Upload};
+use crate::body::Body;
 use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::load::Load;
@@ -100,6 +102,8 @@ impl Handler {
         let call = async {
             if item.claim {
                 self.claimed(item).await
+            } else if windows::are_kept(&item) {
+                self.in_windows(item, message.context.client()).await
             } else {
                 let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item)).await;
                 late.unwrap_or((Outcome::AnswerLost, None))
@@ -154,18 +158,23 @@ impl Handler {
     }
 
     /// Call, then answer.
-    async fn granted(&self, item: Item, mut upload: Upload) -> Ended {
+    async fn granted(&self, mut item: Item, mut upload: Upload) -> Ended {
         let answer = tokio::select! {
             biased;
             _ = upload.gone() => return (Outcome::CallerGone, None),
-            answer = self.call(&item) => answer,
+            answer = self.call(&mut item) => answer,
         };
         self.answer(item, upload, answer).await
     }
 
     /// Call, then attach with the answer: for services that do not speak of claims.
-    async fn late(&self, item: Item) -> Ended {
-        let answer = self.call(&item).await;
+    async fn late(&self, mut item: Item) -> Ended {
+        let answer = self.call(&mut item).await;
+        self.bring(item, answer).await
+    }
+
+    /// Attaches with the answer.
+    async fn bring(&self, item: Item, answer: Result<Reply, Failure>) -> Ended {
         let length = answer::stream_length(&item.method, &answer);
         let upload = self.attach.late(&item.service, length);
         let (outcome, tail) = self.answer(item, upload, answer).await;
@@ -182,12 +191,9 @@ impl Handler {
         (outcome, None)
     }
 
-    async fn call(&self, item: &Item) -> Result<Reply, Failure> {
-        let body = self
-            .attach
-            .request_body(&item.service, item.inline.clone(), item.claim)
-            .await
-            .map_err(|error| Failure::body(&error))?;
+    async fn call(&self, item: &mut Item) -> Result<Reply, Failure> {
+        let body = self.request(item).await;
+        let body = body.map_err(|error| Failure::body(&error))?;
         let headers = call::of_request(item, &self.identity, now_ms());
         let timer = self.metrics.head_seconds.start_timer();
         let response = self
@@ -205,6 +211,18 @@ impl Handler {
             return Ok(Reply::Made(head, body));
         }
         Ok(Reply::AsItIs(response))
+    }
+
+    /// The request's body, and all of the request where the item does not say what it is.
+    async fn request(&self, item: &mut Item) -> Result<Body, FetchError> {
+        let service = &item.service;
+        if !item.whole {
+            let start = item.inline.clone();
+            return self.attach.request_body(service, start, item.claim).await;
+        }
+        let (head, body) = self.attach.whole_request(service, item.claim).await?;
+        item.fill(head);
+        Ok(body)
     }
 
     async fn answer(&self, item: Item, upload: Upload, answer: Result<Reply, Failure>) -> Ended {

@@ -102,6 +102,7 @@ pub(super) struct Nats {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) waiting: usize,
+    pub(super) account: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +163,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields)]
 pub(super) struct Http {
     pub(super) url: String,
+    pub(super) ca: Option<PathBuf>,
     #[serde(default)]
     pub(super) send_path: bool,
     #[serde(default = "authority_connect")]
@@ -174,6 +176,7 @@ pub(super) struct Http {
 #[serde(deny_unknown_fields)]
 pub(super) struct Grpc {
     pub(super) url: String,
+    pub(super) ca: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     #[serde(default = "authority_connect")]
     pub(super) connect_timeout: Span,
@@ -199,7 +202,10 @@ const fn ping() -> Span {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { waiting: WAITING }
+        Self {
+            waiting: WAITING,
+            account: None,
+        }
     }
 }
 

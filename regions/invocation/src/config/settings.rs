@@ -86,6 +86,8 @@ pub struct Nats {
 pub struct Limits {
     /// Calls accepted and not finished.
     pub waiting: usize,
+    /// Those of one account; no bound of their own if `None`.
+    pub account: Option<usize>,
 }
 
 /// Calls that outlive the request which made them.
@@ -141,6 +143,16 @@ impl TryFrom<file::File> for Settings {
                 format!("must be 1 to {WAITING_MAX}"),
             ));
         }
+        if file
+            .limits
+            .account
+            .is_some_and(|account| !(1..=file.limits.waiting).contains(&account))
+        {
+            return Err(RuleError::new(
+                "limits.account",
+                "must be 1 to `limits.waiting`",
+            ));
+        }
         if file.listen == file.admin && file.listen.port() != 0 {
             return Err(RuleError::new("admin", "must differ from `listen`"));
         }
@@ -163,6 +175,7 @@ impl TryFrom<file::File> for Settings {
             }),
             limits: Limits {
                 waiting: file.limits.waiting,
+                account: file.limits.account,
             },
             polling: Polling {
                 keep: keep(file.polling.keep.into())?,

@@ -1,5 +1,6 @@
 //! The shipped file, the defaults, and what each rule says of a wrong value.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -69,6 +70,8 @@ fn a_broken_rule_names_its_key() {
             "keys[0].functions",
         ),
         ("sha256 = \"", "sha256 = \"0", "keys[0].sha256"),
+        ("# account = 1000", "account = 0", "limits.account"),
+        ("# account = 1000", "account = 10001", "limits.account"),
         ("keep = \"1h\"", "keep = \"25h\"", "polling.keep"),
         (
             "# invocation_path = \"/\"",
@@ -124,8 +127,17 @@ fn who_decides_is_checked() {
     };
     assert_eq!(uri.path(), "/a");
     assert_eq!(timeout, Duration::from_secs(2));
+    let auth = check_auth("grpc = { url = \"https://h:1\", ca = \"ca.pem\" }").expect("valid");
+    let Some(Authority::Grpc { ca, .. }) = auth.authority else {
+        panic!("{auth:?}")
+    };
+    assert_eq!(ca.as_deref(), Some(Path::new("ca.pem")));
     for (text, key) in [
-        ("http = { url = \"https://h/a\" }", "auth.http.url"),
+        ("http = { url = \"ftp://h/a\" }", "auth.http.url"),
+        (
+            "http = { url = \"http://h/a\", ca = \"ca.pem\" }",
+            "auth.http.ca",
+        ),
         ("http = { url = \"h:1\" }", "auth.http.url"),
         ("grpc = { url = \"http://h:1/path\" }", "auth.grpc.url"),
         (

@@ -10,6 +10,7 @@ use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
 use frontdoor_protocol::headers::{self, Execution};
 use frontdoor_protocol::names::{RequestId, VersionId};
+use frontdoor_protocol::poll;
 use frontdoor_protocol::target::Target;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response};
@@ -104,10 +105,10 @@ impl Front {
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
         let (request, body) = split(request);
-        let accepted = self.accept(peer, &request, target).await?;
+        let accepted = self.accept(peer, &request, target, poll::DEFAULT).await?;
         let patience = accepted.patience;
         let region = &self.dispatch.region;
-        let work = item::work(
+        let mut work = item::work(
             stamp.id,
             &accepted.caller,
             &request,
@@ -115,7 +116,10 @@ impl Front {
             now,
             &Form::AsItIs,
         )?;
-        let intake = take_in(body, began + patience, patience).await?;
+        let intake = match item::wants_streamed(&request.head.headers) {
+            true => intake::leave(item::take_head(&mut work), body),
+            false => take_in(body, began + patience, patience).await?,
+        };
         let times = Times {
             began,
             since_epoch: now,
@@ -146,7 +150,7 @@ impl Front {
         } = accepted;
         let (call, arrival) = place.seat(id, version, intake.rest);
         work.request_body = Some(intake.inline);
-        work.stateless_config = Some(item::attach(
+        work.stateless_config = Some(item::way(
             &self.attach_url,
             call.answer_token(),
             call.fetch_token(),
@@ -189,17 +193,29 @@ impl Front {
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let arrival = wait.worker(id, deadline_unix_ms, work).await;
-        let mut arrival = arrival.map_err(|refusal| match refusal {
+        let arrival = arrival.map_err(|refusal| match refusal {
             Refusal::QueueFull { .. } => Refusal::QueueFull {
                 retry: self.retry_after(call.version()),
             },
             other => other,
         })?;
+        self.begun(id, &method, call, arrival, &times).await
+    }
+
+    /// Reads the head of what a worker brings: from then on it is the caller's.
+    pub(super) async fn begun(
+        &self,
+        id: RequestId,
+        method: &Method,
+        call: Call,
+        mut arrival: Arrival,
+        times: &Times,
+    ) -> Result<Answer, Refusal> {
         let read = arrival.read_head();
-        let (head, first) = match tokio::time::timeout_at(deadline, read).await {
+        let (head, first) = match tokio::time::timeout_at(times.began + times.life, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
-            Err(_) => return Err(wait::too_late(&call, patience)),
+            Err(_) => return Err(wait::too_late(&call, times.life)),
         };
         self.metrics
             .first_byte
@@ -209,7 +225,7 @@ impl Front {
         let _ = call.apply(Event::HeadArrived);
         let claimed = arrival.claimed;
         let metrics = Arc::clone(&self.metrics);
-        let relay = Relay::new(&method, &head, first, arrival, call, metrics);
+        let relay = Relay::new(method, &head, first, arrival, call, metrics);
         Ok(Answer {
             head,
             relay,
@@ -226,14 +242,15 @@ impl Front {
         self.desk.retry_after(version, crew)
     }
 
-    /// Decides whether the call may wait here at all; nothing has been done for it until then.
+    /// Decides whether the call may wait here at all, by `default` so long; nothing has been done for it until then.
     pub(super) async fn accept(
         &self,
         peer: Peer,
         request: &Facts,
         target: Target,
+        default: Duration,
     ) -> Result<Accepted, Refusal> {
-        let patience = item::patience(&request.head.headers, peer.trusted);
+        let patience = item::patience(&request.head.headers, default, peer.trusted);
         let call = CallHead {
             authorization: request.head.headers.get(AUTHORIZATION),
             method: &request.head.method,
@@ -243,9 +260,14 @@ impl Front {
         let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
         let patience = patience.map_err(Refusal::Poll)?;
         let version = self.version(&target, caller.versions.as_deref())?;
+        let share = self.accounts.admit(&caller.account);
+        let share = share.map_err(|_| Refusal::AccountCrowded {
+            retry: self.retry_after(version),
+        })?;
         let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
             retry: self.retry_after(version),
         })?;
+        let place = place.with(share);
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
@@ -271,7 +293,7 @@ impl Front {
     }
 
     /// The version that a call gets: the one it names, or one whose workers have room.
-    fn version(
+    pub(super) fn version(
         &self,
         target: &Target,
         allowed: Option<&[VersionId]>,

@@ -199,7 +199,9 @@ pub(super) async fn whole(
     let gone = |_: Gone| Outcome::CallerGone;
     let head = Bytes::from(head.encode());
     upload.send(Frame::data(head)).await.map_err(gone)?;
-    upload.send(Frame::data(body)).await.map_err(gone)?;
+    if !body.is_empty() {
+        upload.send(Frame::data(body)).await.map_err(gone)?;
+    }
     upload.finish().await.map_err(gone)
 }
 
