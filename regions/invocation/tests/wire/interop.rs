@@ -45,6 +45,12 @@ impl Asked {
         Self { client, questions }
     }
 
+    /// Hears no more.
+    async fn leave(mut self) {
+        self.questions.unsubscribe().await.unwrap();
+        self.client.flush().await.unwrap();
+    }
+
     /// The next question, acknowledged with an empty message.
     async fn next(&mut self) -> WorkerInvokeFunctionRequest {
         let asked = tokio::time::timeout(Duration::from_secs(10), self.questions.next());
@@ -219,7 +225,7 @@ async fn any_instance_asks_and_only_for_who_may() {
 async fn a_worker_that_is_gone_is_said_to_be_silent() {
     let world = world().await;
     let (_, id, asked) = begun(&world, "pexec", "in").await;
-    drop(asked);
+    asked.leave().await;
     let began = Instant::now();
     let reply = poll(&world, "pexec", &id, "20").await;
     assert_eq!(reply.status, 504);
