@@ -39,7 +39,8 @@ const SHARED: &str = "regions/bus/src/table.rs";
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 21] = [
+const EXAMPLES: [&str; 22] = [
+    "account",
     "socket",
     "token_file",
     "orders_file",
