@@ -10,6 +10,7 @@ pub mod trace;
 use std::time::Duration;
 
 use frontdoor_protocol::errand::{self, Asked, Errand};
+use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::poll::{self, PollError};
 use frontdoor_protocol::target::{Target, TargetError};
@@ -60,6 +61,14 @@ pub enum Refusal {
     Poll(#[from] PollError),
 }
 
+/// Whom a request asks: `:authority` or an absolute target, else `Host`; empty if it says neither.
+#[must_use]
+pub fn authority(head: &http::request::Parts) -> &str {
+    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(host).unwrap_or_default()
+}
+
 /// Reads a request's identity.
 ///
 /// # Errors
@@ -85,6 +94,27 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
         wait,
         repeatable,
     })
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// What a head says.
+    #[must_use]
+    pub fn of(head: &'a http::request::Parts) -> Self {
+        let bytes =
+            |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
+        Self {
+            authority: authority(head),
+            method: &head.method,
+            path: head.uri.path(),
+            function: bytes(headers::FUNCTION_ID),
+            version: bytes(headers::FUNCTION_VERSION_ID),
+            authorization: bytes(http::header::AUTHORIZATION),
+            poll: bytes(headers::POLL_SECONDS),
+            idempotency_key: head.headers.contains_key("idempotency-key"),
+        }
+    }
 }
 
 // === impl Identity ===

@@ -16,6 +16,7 @@
 //! the claim; no queue is involved.
 
 pub mod handover;
+pub mod pieces;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
