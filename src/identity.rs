@@ -69,6 +69,18 @@ pub fn authority(head: &http::request::Parts) -> &str {
     authority.or_else(host).unwrap_or_default()
 }
 
+/// Whether `Host` is there where it must be, and is a host or empty (RFC 9112 §3.2). That there is one at most, and that it agrees
+/// with `:authority` or an absolute target, the engine has seen to.
+#[must_use]
+pub fn has_host(head: &http::request::Parts) -> bool {
+    match head.headers.get(http::header::HOST) {
+        None => head.version != http::Version::HTTP_11,
+        Some(host) => {
+            host.is_empty() || http::uri::Authority::try_from(host.as_bytes()).is_ok()
+        }
+    }
+}
+
 /// Reads a request's identity.
 ///
 /// # Errors
@@ -165,6 +177,26 @@ mod tests {
         assert_eq!(identity.wait, poll::DEFAULT);
         assert!(!identity.repeatable);
         assert!(identity.target().is_some() && identity.polled().is_none());
+    }
+
+    #[test]
+    fn a_host_is_there_and_is_one() {
+        let head = |version, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            request.body(()).expect("valid").into_parts().0
+        };
+        let old = http::Version::HTTP_10;
+        let usual = http::Version::HTTP_11;
+        for host in [HOST, "localhost:8080", "[::1]:80", ""] {
+            assert!(has_host(&head(usual, &[host])), "{host}");
+        }
+        for host in ["a b", "a/b", "a, b", "a:b:c"] {
+            assert!(!has_host(&head(usual, &[host])), "{host}");
+        }
+        assert!(has_host(&head(old, &[])) && !has_host(&head(usual, &[])));
     }
 
     #[test]

@@ -238,6 +238,7 @@ impl EdgeProxy {
             Some(Problematic::LargeHead)
         } else if !head.raw_path_is_utf8()
             || !has_target(head)
+            || !identity::has_host(head)
             || response::hides_the_call(&head.headers)
         {
             Some(Problematic::BadRequest)
@@ -310,16 +311,18 @@ impl EdgeProxy {
     }
 }
 
-/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2). The engine takes anything else for
-/// the root.
+/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2), in one word. The engine takes anything
+/// else for the root, and two words for one.
 fn has_target(head: &RequestHeader) -> bool {
     let target = head.raw_path();
     let begins = |scheme: &[u8]| {
         let beginning = target.get(..scheme.len());
         beginning.is_some_and(|b| b.eq_ignore_ascii_case(scheme))
     };
-    begins(b"/")
+    let one_word = !target.iter().any(|b| *b <= b' ' || *b == 0x7f);
+    let known = begins(b"/")
         || begins(b"http://")
         || begins(b"https://")
-        || (target == b"*" && head.method == Method::OPTIONS)
+        || (target == b"*" && head.method == Method::OPTIONS);
+    one_word && known
 }
