@@ -225,7 +225,7 @@ async fn a_head_without_an_end_is_given_up() {
     let puller = Puller::new(&world).await;
     let worker = async {
         let work = puller.next().await;
-        let mut claimed = work.claim().await.expect("granted");
+        let claimed = work.claim().await.expect("granted");
         let piece = bytes::Bytes::from(vec![b'x'; 1024]);
         for _ in 0..HEAD_LIMIT / 1024 + 64 {
             if claimed.body.send_data(piece.clone()).await.is_err() {
