@@ -75,9 +75,7 @@ pub fn authority(head: &http::request::Parts) -> &str {
 pub fn has_host(head: &http::request::Parts) -> bool {
     match head.headers.get(http::header::HOST) {
         None => head.version != http::Version::HTTP_11,
-        Some(host) => {
-            host.is_empty() || http::uri::Authority::try_from(host.as_bytes()).is_ok()
-        }
+        Some(host) => host.is_empty() || http::uri::Authority::try_from(host.as_bytes()).is_ok(),
     }
 }
 

@@ -311,18 +311,16 @@ impl EdgeProxy {
     }
 }
 
-/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2), in one word. The engine takes anything
-/// else for the root, and two words for one.
+/// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2). The engine takes anything else for
+/// the root.
 fn has_target(head: &RequestHeader) -> bool {
     let target = head.raw_path();
     let begins = |scheme: &[u8]| {
         let beginning = target.get(..scheme.len());
         beginning.is_some_and(|b| b.eq_ignore_ascii_case(scheme))
     };
-    let one_word = !target.iter().any(|b| *b <= b' ' || *b == 0x7f);
-    let known = begins(b"/")
+    begins(b"/")
         || begins(b"http://")
         || begins(b"https://")
-        || (target == b"*" && head.method == Method::OPTIONS);
-    one_word && known
+        || (target == b"*" && head.method == Method::OPTIONS)
 }

@@ -8,7 +8,7 @@ use frontdoor_protocol::attach::pieces::Pieces;
 use frontdoor_protocol::attach::{HEADERS_LIMIT, ResponseHead};
 use http::header::TRANSFER_ENCODING;
 
-pub fn law(input: &[u8]) {
+pub(crate) fn law(input: &[u8]) {
     let [whose, size, stream @ ..] = input else {
         return;
     };

@@ -24,7 +24,7 @@ const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 /// More would show nothing new.
 const MOST_RECORDS: usize = 64;
 
-pub fn law(input: &[u8]) {
+pub(crate) fn law(input: &[u8]) {
     let mut world = World::new();
     let mut rest = input;
     for _ in 0..MOST_RECORDS {

@@ -12,7 +12,7 @@ use frontdoor::route::{self, Ask};
 use frontdoor::table::{Event, Table};
 use tokio::sync::Semaphore;
 
-pub fn law(input: &[u8]) {
+pub(crate) fn law(input: &[u8]) {
     let [whose, text @ ..] = input else {
         return;
     };
@@ -21,9 +21,7 @@ pub fn law(input: &[u8]) {
     };
     let environment = |name: &str| (name == "NAME").then(|| "eu-west\"\n".to_owned());
     let said = match whose % 4 {
-        0 => {
-            frontdoor::config::parse(NAME, text, environment).map(|settings| edge(&settings))
-        }
+        0 => frontdoor::config::parse(NAME, text, environment).map(|settings| edge(&settings)),
         1 => frontdoor_invocation::config::parse(NAME, text, environment).map(|settings| {
             let _ = Instant::now() + settings.stop.grace + settings.stop.notice + settings.ping;
             let _ = Semaphore::new(settings.limits.waiting);
@@ -73,10 +71,5 @@ fn edge(settings: &frontdoor::config::Settings) {
     }
     let later = now + settings.limits.ramp;
     table.apply(Event::Tick, later);
-    let _ = route::decide(
-        &table.snapshot(later),
-        &settings.policy,
-        &Ask::default(),
-        7,
-    );
+    let _ = route::decide(&table.snapshot(later), &settings.policy, &Ask::default(), 7);
 }

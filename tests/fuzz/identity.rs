@@ -23,7 +23,7 @@ use uuid::Uuid;
 const DOMAIN: &str = "invocation.localhost";
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
 
-pub fn law(input: &[u8]) {
+pub(crate) fn law(input: &[u8]) {
     let Some(head) = read(input) else {
         return;
     };

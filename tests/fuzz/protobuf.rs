@@ -16,7 +16,7 @@ use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING};
 use prost::Message;
 use uuid::Uuid;
 
-pub fn law(input: &[u8]) {
+pub(crate) fn law(input: &[u8]) {
     let [kind, bytes @ ..] = input else {
         return;
     };
@@ -70,11 +70,7 @@ fn work_item(bytes: &[u8]) {
         String::from_utf8_lossy(value).into_owned()
     };
     // Only the platform says these.
-    assert!(
-        message
-            .request_id
-            .eq_ignore_ascii_case(&one("nvcf-reqid"))
-    );
+    assert!(message.request_id.eq_ignore_ascii_case(&one("nvcf-reqid")));
     assert_eq!(one("nvcf-function-version-id"), id);
     assert_eq!(one("nvcf-region"), "us-east");
     for name in [TRANSFER_ENCODING, CONNECTION, EXPECT] {

@@ -57,7 +57,7 @@ async fn random_bytes_hurt_nobody() {
                 let stream = Box::new(stream.expect("a connection"));
                 ends(stream, beginning, &noise.bytes(2000)).await;
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(100)).await;
         })
         .await;
     assert!(!siege.witness.saw("/noise"));

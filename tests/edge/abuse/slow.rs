@@ -7,9 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::frames::{
-    DATA, END_HEADERS, End, HEADERS, Raw, block, call, frame,
-};
+use super::frames::{DATA, END_HEADERS, End, HEADERS, Raw, block, call, frame};
 use super::siege::{Io, Siege};
 use crate::harness::host;
 
@@ -19,6 +17,17 @@ const QUICK: &str =
 const PING: &str = "ping = \"500ms\"";
 /// Much longer than any of the limits, much shorter than their defaults.
 const SOON: Duration = Duration::from_secs(6);
+
+/// How a connection begins.
+#[derive(Clone, Copy)]
+enum Way {
+    /// On the plain port.
+    Plain,
+    /// With a handshake for this protocol.
+    Tls(&'static str),
+    /// On the TLS port, without a handshake.
+    Bare,
+}
 
 fn head() -> String {
     format!("POST /slow HTTP/1.1\r\nHost: {}\r\n", host())
@@ -41,25 +50,30 @@ async fn say(mut stream: Box<dyn Io>, bytes: &[u8]) -> Option<String> {
 async fn each_beginning_has_its_time() {
     let siege = Siege::lay(QUICK).await;
     let (head, body) = (head(), body());
-    let bare = async || {
-        let stream = TcpStream::connect(siege.ports.https).await;
-        let stream: Box<dyn Io> = Box::new(stream.expect("a connection"));
-        stream
-    };
-    for (what, stream, bytes) in [
-        ("nothing, TLS", bare().await, &b""[..]),
-        ("half a hello", bare().await, b"\x16\x03\x01\x02\x00\x01\x00"),
-        ("nothing, plain", siege.connect(None).await, b""),
-        ("half a preface", siege.connect(None).await, b"PRI * HTTP/2.0\r\n\r\nSM"),
-        ("half a request line", siege.connect(None).await, b"POST /sl"),
-        ("half a head", siege.connect(None).await, head.as_bytes()),
-        ("half a body", siege.connect(None).await, body.as_bytes()),
-        ("no preface", siege.connect(Some("h2")).await, b""),
-        ("half a preface, TLS", siege.connect(Some("h2")).await, b"PRI * HTTP/2.0\r\n\r\nSM"),
-        ("no request", siege.connect(Some("http/1.1")).await, b""),
-        ("half a head, TLS", siege.connect(Some("http/1.1")).await, head.as_bytes()),
-        ("half a body, TLS", siege.connect(Some("http/1.1")).await, body.as_bytes()),
+    let (plain, bare) = (Way::Plain, Way::Bare);
+    let (h1, h2) = (Way::Tls("http/1.1"), Way::Tls("h2"));
+    for (what, way, bytes) in [
+        ("nothing, TLS", bare, &b""[..]),
+        ("half a hello", bare, b"\x16\x03\x01\x02\x00\x01\x00"),
+        ("nothing, plain", plain, b""),
+        ("half a preface", plain, b"PRI * HTTP/2.0\r\n\r\nSM"),
+        ("half a request line", plain, b"POST /sl"),
+        ("half a head", plain, head.as_bytes()),
+        ("half a body", plain, body.as_bytes()),
+        ("no preface", h2, b""),
+        ("half a preface, TLS", h2, b"PRI * HTTP/2.0\r\n\r\nSM"),
+        ("no request", h1, b""),
+        ("half a head, TLS", h1, head.as_bytes()),
+        ("half a body, TLS", h1, body.as_bytes()),
     ] {
+        let stream: Box<dyn Io> = match way {
+            Way::Plain => siege.connect(None).await,
+            Way::Tls(alpn) => siege.connect(Some(alpn)).await,
+            Way::Bare => {
+                let stream = TcpStream::connect(siege.ports.https).await;
+                Box::new(stream.expect("a connection"))
+            }
+        };
         let said = say(stream, bytes).await;
         let said = said.unwrap_or_else(|| panic!("{what}: still open after {SOON:?}"));
         if what.starts_with("half a body") {
@@ -78,7 +92,10 @@ async fn frames_that_do_not_go_on_end_too() {
     let mut header = Raw::secured(&siege, &[]).await;
     assert!(header.send(&frame(HEADERS, 0, 1, &call("/slow"))).await);
     let mut half = Raw::open(&siege, &[]).await;
-    assert!(half.send(&frame(HEADERS, END_HEADERS, 1, &call("/slow"))[..12]).await);
+    assert!(
+        half.send(&frame(HEADERS, END_HEADERS, 1, &call("/slow"))[..12])
+            .await
+    );
     let mut body = Raw::open(&siege, &[]).await;
     let length = block(&[("content-length", "10")]);
     let head = [call("/slow"), length].concat();
@@ -163,6 +180,7 @@ async fn who_takes_no_answer_is_cut() {
                 let mut stream = siege.connect(None).await;
                 stream.write_all(request.as_bytes()).await.expect("sent");
                 crowd.push(stream);
+                sleep(Duration::from_millis(20)).await;
             }
             sleep(Duration::from_millis(2500)).await;
             for mut stream in crowd {

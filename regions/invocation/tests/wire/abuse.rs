@@ -90,29 +90,45 @@ fn resident() -> usize {
 async fn queued(world: &World) -> String {
     let reply = get(world.admin, "localhost", "/metrics").await.unwrap();
     let text = reply.text();
-    let line = text.lines().find(|l| l.starts_with("frontdoor_invocation_calls_total"));
+    let line = text
+        .lines()
+        .find(|l| l.starts_with("frontdoor_invocation_calls_total"));
     line.unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
 async fn one_message_has_one_length() {
     let world = World::start().await;
-    let hidden = format!(
-        "GET /health HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n"
-    );
+    let hidden = format!("GET /health HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n");
     let chunked = "Transfer-Encoding: chunked\r\n";
     for (what, more, begins) in [
-        ("two lengths", "Content-Length: 0\r\nContent-Length: 80\r\n", ""),
+        (
+            "two lengths",
+            "Content-Length: 0\r\nContent-Length: 80\r\n",
+            "",
+        ),
         ("a list of lengths", "Content-Length: 0, 80\r\n", ""),
         ("a signed length", "Content-Length: +0\r\n", ""),
         ("a negative length", "Content-Length: -1\r\n", ""),
         ("a folded line", "X-A: b\r\n c: d\r\n", ""),
         ("a space before the colon", "Content-Length : 80\r\n", ""),
         ("a zero byte", "X-A: a\0b\r\n", ""),
-        ("chunked is not last", "Transfer-Encoding: chunked, identity\r\n", ""),
+        (
+            "chunked is not last",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "",
+        ),
         ("a chunk that is no number", chunked, "zz\r\n"),
-        ("a chunk beyond all numbers", chunked, "ffffffffffffffff1\r\n"),
-        ("a chunk longer than it says", chunked, "1\r\nabc\r\n0\r\n\r\n"),
+        (
+            "a chunk beyond all numbers",
+            chunked,
+            "ffffffffffffffff1\r\n",
+        ),
+        (
+            "a chunk longer than it says",
+            chunked,
+            "1\r\nabc\r\n0\r\n\r\n",
+        ),
     ] {
         let bytes = request("POST /a HTTP/1.1", more, &format!("{begins}{hidden}"));
         let (closed, said) = say(&world, &bytes).await;
@@ -128,7 +144,10 @@ async fn floods_end_their_connection_and_cost_little() {
     let world = World::start().await;
     let before = resident();
     let filler = block(&[("x-filler", &"y".repeat(100))]).repeat(140);
-    let endless = [frame(HEADERS, 0, 1, &post("/x", KEY)), frame(CONTINUATION, 0, 1, &filler).repeat(500)];
+    let endless = [
+        frame(HEADERS, 0, 1, &post("/x", KEY)),
+        frame(CONTINUATION, 0, 1, &filler).repeat(500),
+    ];
     // One entry of 4000 bytes goes into the table (RFC 7541 §6.2.1), and is then named ten thousand times (§6.1).
     let mut bomb = post("/x", KEY);
     bomb.extend([0x40, 4]);
@@ -137,7 +156,10 @@ async fn floods_end_their_connection_and_cost_little() {
     bomb.extend(std::iter::repeat_n(b'z', 4000));
     bomb.extend(std::iter::repeat_n(0xbe_u8, 10_000));
     let bomb = frame(HEADERS, 5, 1, &bomb);
-    for (what, bytes) in [("endless headers", endless.concat()), ("a header bomb", bomb)] {
+    for (what, bytes) in [
+        ("endless headers", endless.concat()),
+        ("a header bomb", bomb),
+    ] {
         for _ in 0..20 {
             let started = Instant::now();
             let (_, said) = say(&world, &[hello(), bytes.clone()].concat()).await;
@@ -167,7 +189,10 @@ async fn what_is_too_large_is_refused() {
     let large = "y".repeat(1 << 20);
     for (what, bytes) in [
         ("target", request(&format!("GET /{large} HTTP/1.1"), "", "")),
-        ("header", request("GET /x HTTP/1.1", &format!("X-A: {large}\r\n"), "")),
+        (
+            "header",
+            request("GET /x HTTP/1.1", &format!("X-A: {large}\r\n"), ""),
+        ),
         (
             "number of headers",
             request("GET /x HTTP/1.1", &"X-A: y\r\n".repeat(10_000), ""),
@@ -191,7 +216,10 @@ async fn strangers_attach_to_nothing() {
     for (token, more) in [
         ("", ""),
         ("Authorization: Bearer nonsense\r\n", ""),
-        ("Authorization: Bearer 7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11\r\n", ""),
+        (
+            "Authorization: Bearer 7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11\r\n",
+            "",
+        ),
         (
             "Authorization: Bearer 7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11\r\n",
             "frontdoor-claim: 1\r\n",
@@ -212,7 +240,11 @@ async fn strangers_attach_to_nothing() {
             assert!(said.starts_with("HTTP/1.1 401"), "{method} {token}: {said}");
         }
     }
-    let (_, said) = say(&world, format!("PUT {PATH} HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n").as_bytes()).await;
+    let (_, said) = say(
+        &world,
+        format!("PUT {PATH} HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n").as_bytes(),
+    )
+    .await;
     assert!(said.starts_with(b"HTTP/1.1 405"));
     let grown = resident().saturating_sub(before);
     assert!(grown < 50, "{grown} MiB more");
