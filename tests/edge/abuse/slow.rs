@@ -176,11 +176,11 @@ async fn who_takes_no_answer_is_cut() {
     siege
         .bear(150, async || {
             let mut crowd = Vec::new();
-            for _ in 0..30 {
+            for _ in 0..15 {
                 let mut stream = siege.connect(None).await;
                 stream.write_all(request.as_bytes()).await.expect("sent");
                 crowd.push(stream);
-                sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(60)).await;
             }
             sleep(Duration::from_millis(2500)).await;
             for mut stream in crowd {
