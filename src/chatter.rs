@@ -243,6 +243,14 @@ impl Session {
     }
 }
 
+/// What a message says, if it is believed.
+#[must_use]
+pub fn heard(subject: &str, payload: &[u8]) -> Option<Event> {
+    let report = hearsay::report(subject, payload).map(Event::Heard);
+    let said = report.or_else(|_| hearsay::verdict(subject, payload).map(Event::Verdict));
+    said.ok()
+}
+
 fn note(event: &NatsEvent, metrics: &Metrics) {
     match event {
         NatsEvent::Connected => {

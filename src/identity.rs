@@ -10,6 +10,7 @@ pub mod trace;
 use std::time::Duration;
 
 use frontdoor_protocol::errand::{self, Asked, Errand};
+use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::poll::{self, PollError};
 use frontdoor_protocol::target::{Target, TargetError};
@@ -62,6 +63,24 @@ pub enum Refusal {
     Poll(#[from] PollError),
 }
 
+/// Whom a request asks: `:authority` or an absolute target, else `Host`; empty if it says neither.
+#[must_use]
+pub fn authority(head: &http::request::Parts) -> &str {
+    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(host).unwrap_or_default()
+}
+
+/// Whether `Host` is there where it must be, and is a host or empty (RFC 9112 §3.2). That there is one at most, and that it agrees
+/// with `:authority` or an absolute target, the engine has seen to.
+#[must_use]
+pub fn has_host(head: &http::request::Parts) -> bool {
+    match head.headers.get(http::header::HOST) {
+        None => head.version != http::Version::HTTP_11,
+        Some(host) => host.is_empty() || http::uri::Authority::try_from(host.as_bytes()).is_ok(),
+    }
+}
+
 /// Reads a request's identity.
 ///
 /// # Errors
@@ -91,6 +110,28 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
         wait,
         repeatable,
     })
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// What a head says.
+    #[must_use]
+    pub fn of(head: &'a http::request::Parts) -> Self {
+        let bytes =
+            |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
+        Self {
+            authority: authority(head),
+            method: &head.method,
+            path: head.uri.path(),
+            function: bytes(headers::FUNCTION_ID),
+            version: bytes(headers::FUNCTION_VERSION_ID),
+            authorization: bytes(http::header::AUTHORIZATION),
+            poll: bytes(headers::POLL_SECONDS),
+            accept: bytes(http::header::ACCEPT),
+            idempotency_key: head.headers.contains_key("idempotency-key"),
+        }
+    }
 }
 
 // === impl Identity ===
@@ -142,6 +183,26 @@ mod tests {
         assert_eq!(identity.wait, poll::DEFAULT);
         assert!(!identity.repeatable);
         assert!(identity.target().is_some() && identity.polled().is_none());
+    }
+
+    #[test]
+    fn a_host_is_there_and_is_one() {
+        let head = |version, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            request.body(()).expect("valid").into_parts().0
+        };
+        let old = http::Version::HTTP_10;
+        let usual = http::Version::HTTP_11;
+        for host in [HOST, "localhost:8080", "[::1]:80", ""] {
+            assert!(has_host(&head(usual, &[host])), "{host}");
+        }
+        for host in ["a b", "a/b", "a, b", "a:b:c"] {
+            assert!(!has_host(&head(usual, &[host])), "{host}");
+        }
+        assert!(has_host(&head(old, &[])) && !has_host(&head(usual, &[])));
     }
 
     #[test]

@@ -26,7 +26,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use frontdoor_protocol::cors;
-use frontdoor_protocol::headers;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::target::TargetError;
@@ -172,7 +171,7 @@ impl EdgeProxy {
         if let Some(problem) = self.objection(session) {
             return self.fail(session, ctx, problem).await;
         }
-        match identity::read(&facts(session.req_header()), &self.domain) {
+        match identity::read(&Facts::of(session.req_header()), &self.domain) {
             Ok(identity) => {
                 if let Some(polled) = identity.polled() {
                     ctx.id = polled;
@@ -229,7 +228,7 @@ impl EdgeProxy {
         let fields: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
         let announced = head.headers.get(http::header::CONTENT_LENGTH);
         let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let host = authority(head);
+        let host = identity::authority(head);
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         let tls = session.digest().and_then(|d| d.ssl_digest.as_ref());
         let asked_for = tls.and_then(|tls| tls.extension.get::<AskedFor>());
@@ -237,7 +236,11 @@ impl EdgeProxy {
             Some(Problematic::Engine(405))
         } else if head.headers.len() > HEADERS || fields + head.raw_path().len() > HEAD_SIZE {
             Some(Problematic::LargeHead)
-        } else if !head.raw_path_is_utf8() || !has_target(head) {
+        } else if !head.raw_path_is_utf8()
+            || !has_target(head)
+            || !identity::has_host(head)
+            || response::hides_the_call(&head.headers)
+        {
             Some(Problematic::BadRequest)
         } else if announced.is_some_and(|length| length > self.admission.limits().body) {
             Some(Problematic::LargeBody)
@@ -332,21 +335,6 @@ impl EdgeProxy {
     }
 }
 
-fn facts(head: &http::request::Parts) -> Facts<'_> {
-    let bytes = |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
-    Facts {
-        authority: authority(head),
-        method: &head.method,
-        path: head.uri.path(),
-        function: bytes(headers::FUNCTION_ID),
-        version: bytes(headers::FUNCTION_VERSION_ID),
-        authorization: bytes(http::header::AUTHORIZATION),
-        poll: bytes(headers::POLL_SECONDS),
-        accept: bytes(http::header::ACCEPT),
-        idempotency_key: head.headers.contains_key("idempotency-key"),
-    }
-}
-
 /// Whether there is a path, or a whole URL, or `*` where that is allowed (RFC 9112 §3.2). The engine takes anything else for
 /// the root.
 fn has_target(head: &RequestHeader) -> bool {
@@ -359,11 +347,4 @@ fn has_target(head: &RequestHeader) -> bool {
         || begins(b"http://")
         || begins(b"https://")
         || (target == b"*" && head.method == Method::OPTIONS)
-}
-
-/// Whom the caller asked for: `:authority` or an absolute target, else `Host`.
-fn authority(head: &http::request::Parts) -> &str {
-    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    authority.or_else(host).unwrap_or_default()
 }

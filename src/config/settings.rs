@@ -19,6 +19,8 @@ use crate::table::Limits;
 
 /// Connections at once, TLS and plain together: at about 70 kB each, 1.4 GB at the very most.
 const CONNECTIONS: usize = 20_000;
+/// More connections than a process can have file descriptors (Linux: `fs.nr_open`) is a typing error.
+const MOST_CONNECTIONS: usize = 1 << 20;
 /// HTTP/2 streams per client connection: a busy client multiplexes hundreds of waiting calls.
 const STREAMS: u32 = 1_000;
 /// Callers who cannot PING keep their way through NATs and load balancers by ours, and these wait a minute or more.
@@ -227,9 +229,9 @@ impl TryFrom<File> for Settings {
             ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
         require(
-            listen.connections > 0,
+            (1..=MOST_CONNECTIONS).contains(&listen.connections),
             "listen.connections",
-            "must be at least 1",
+            "must be from 1 to 1048576",
         )?;
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 use super::context::Context;
 use super::exchange::{Broken, Exchange};
 use super::replay::Replay;
-use super::{EdgeProxy, answer, authority, failed};
+use super::{EdgeProxy, answer, failed};
+use crate::identity;
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
@@ -379,7 +380,7 @@ fn to_region(
             .and_then(|a| a.as_inet())
             .map(std::net::SocketAddr::ip),
         tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
-        authority: authority(head),
+        authority: identity::authority(head),
         trace: ctx.trace,
         scheme: if secure {
             http::uri::Scheme::HTTPS

@@ -41,6 +41,16 @@ const OF_THE_CONNECTION: [&str; 9] = [
     "host",
 ];
 
+/// Headers that say what is called, by whom and how: the edge acts on them, and its region must see the same.
+const OF_THE_CALL: [&str; 6] = [
+    "authorization",
+    "function-id",
+    "function-version-id",
+    "nvcf-poll-seconds",
+    "idempotency-key",
+    "content-length",
+];
+
 /// What the edge says about a call to its region.
 #[derive(Debug, Clone)]
 pub struct Passing<'a> {
@@ -116,6 +126,14 @@ pub fn to_region(
     let scheme = if passing.tls { "https" } else { "http" };
     travelling.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     Ok(request)
+}
+
+/// Whether `Connection` claims for this connection what concerns everybody on the way, which RFC 9110 §7.6.1 forbids. It
+/// would have to be removed here, and a region would be blamed for not having a function that it was never told of.
+#[must_use]
+pub fn hides_the_call(headers: &http::HeaderMap) -> bool {
+    let claims = |name: &str| OF_THE_CALL.iter().any(|of| of.eq_ignore_ascii_case(name));
+    nominated(headers).into_iter().any(claims)
 }
 
 /// The headers that `Connection` declares to be of this connection only.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Probes and verdicts fast enough for a test, no hold-down, and all regions peers, so that each gets some calls.
-const QUICK: &str = "health = { hold_down = \"0s\", good_to_return = 3, ramp = \"0s\" }\nprobe = { interval = \"50ms\" }\n\
+pub(crate) const QUICK: &str = "health = { hold_down = \"0s\", good_to_return = 3, ramp = \"0s\" }\nprobe = { interval = \"50ms\" }\n\
                      route = { peer_margin = \"1s\" }\nstop = { notice = \"0s\", grace = \"10s\" }";
 
 pub(crate) struct Edge {

@@ -5,7 +5,7 @@ use crate::tree::{self, File, Finding};
 
 /// Each crate's manifest and those of ours that it may depend on. Tests may have the sample function to call, and
 /// `test-support` and the root's tests may have everything.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     (
         "Cargo.toml",
         &["protocol", "bus", "invocation", "worker", "function", "ops"],
@@ -16,6 +16,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("regions/worker/Cargo.toml", &["protocol", "bus"]),
     ("regions/function/Cargo.toml", &[]),
     ("ops/Cargo.toml", &["protocol"]),
+    ("fuzz/Cargo.toml", &["protocol", "invocation", "worker"]),
     (
         "tests/support/Cargo.toml",
         &["protocol", "invocation", "worker", "function", "ops"],

@@ -16,6 +16,7 @@
 //! the claim; no queue is involved.
 
 pub mod handover;
+pub mod pieces;
 pub mod request;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

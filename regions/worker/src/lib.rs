@@ -55,6 +55,8 @@ mod stop;
 
 mod service;
 
+pub mod offline;
+
 pub use nats::NatsError;
 pub use service::{RunError, Worker, run};
 

@@ -10,8 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use frontdoor_protocol::attach::{HEAD_LIMIT, HeadError, ResponseHead};
+use bytes::Bytes;
+use frontdoor_protocol::attach::pieces::Pieces;
+use frontdoor_protocol::attach::{HeadError, ResponseHead};
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
@@ -27,9 +28,6 @@ use crate::metrics::Metrics;
 use crate::pending::Event;
 use crate::respond::{self, Outcome};
 
-/// The blank line after a head.
-const BLANK: &[u8] = b"\r\n\r\n";
-
 /// Why there is no head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HeadFault {
@@ -43,27 +41,13 @@ pub(crate) enum HeadFault {
 pub(crate) async fn read_head(
     stream: &mut Incoming,
 ) -> Result<(ResponseHead, Option<Bytes>), HeadFault> {
-    let mut first = next_data(stream).await?;
-    // Mostly the head comes in one piece, and what follows it is passed on without a copy.
-    if let Some((head, length)) = decode(&first)? {
-        return Ok((head, some(first.split_off(length))));
-    }
-    let mut bytes = BytesMut::from(first);
+    let mut pieces = Pieces::default();
     loop {
-        let seen = bytes.len().saturating_sub(BLANK.len() - 1);
-        bytes.extend_from_slice(&next_data(stream).await?);
-        // Only look for a head when its end has come: a peer that sends single bytes must not cost a scan each.
-        let ended = bytes[seen..].windows(BLANK.len()).any(|w| w == BLANK);
-        if (ended || bytes.len() >= HEAD_LIMIT)
-            && let Some((head, length)) = decode(&bytes)?
-        {
-            return Ok((head, some(bytes.split_off(length).freeze())));
+        let piece = next_data(stream).await?;
+        if let Some((head, rest)) = pieces.add(piece).map_err(HeadFault::Malformed)? {
+            return Ok((head, some(rest)));
         }
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadFault> {
-    ResponseHead::decode(bytes).map_err(HeadFault::Malformed)
 }
 
 async fn next_data(stream: &mut Incoming) -> Result<Bytes, HeadFault> {

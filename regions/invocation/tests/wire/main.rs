@@ -10,6 +10,7 @@ mod world;
 
 mod worker;
 
+mod abuse;
 mod answers;
 mod authority;
 mod claims;
