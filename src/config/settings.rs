@@ -7,6 +7,7 @@ use std::time::Duration;
 use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::Telemetry;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::explain::{self, ExplainSettings};
@@ -79,6 +80,8 @@ pub struct Settings {
     pub replay: ReplaySettings,
     /// What to keep of calls to explain them.
     pub explain: ExplainSettings,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
     /// What callers may take.
     pub calls: CallLimits,
     /// How to stop.
@@ -200,6 +203,7 @@ impl Settings {
         if let Some(nats) = &mut self.nats {
             nats.under(folder);
         }
+        self.telemetry.under(folder);
     }
 }
 
@@ -260,6 +264,7 @@ impl TryFrom<File> for Settings {
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
             explain: explain::explain(&file.explain)?,
+            telemetry: file.telemetry.try_into()?,
             calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),

@@ -25,6 +25,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         parse_with::<file::File, _>(&file, &text, |name| std::env::var(name).ok())?;
     if let Some(folder) = path.parent() {
         settings.nats.under(folder);
+        settings.telemetry.under(folder);
     }
     Ok(settings)
 }
