@@ -230,6 +230,13 @@ impl TryFrom<File> for Settings {
             streams: file.listen.streams.unwrap_or(STREAMS),
             ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
+        let public = [Some(listen.https), listen.http];
+        let shared = |port: &SocketAddr| port.port() != 0 && port.port() == listen.admin.port();
+        require(
+            !public.iter().flatten().any(shared),
+            "listen.admin",
+            "must have a port of its own, which callers cannot reach",
+        )?;
         require(
             listen.connections > 0,
             "listen.connections",

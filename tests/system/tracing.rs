@@ -23,7 +23,7 @@ use test_support::world::World;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{NEAR, world};
+use crate::{NEAR, binary};
 
 /// A collector: everything it was sent, as bytes. It ends when dropped.
 struct Collector {
@@ -184,7 +184,9 @@ async fn the_parts_of_a_call_fit_together() {
         .copied()
         .chain(sets.iter().map(String::as_str))
         .collect();
-    let world = world(&args);
+    // The lines of all calls, also of regions.
+    let world = World::logging(&binary(), &args, Some("info,access=debug"));
+    let world = world.expect("the stack starts");
     let mut regions = std::collections::BTreeSet::new();
     // Both regions take calls; one of them through its queue.
     for number in 1..=40 {

@@ -1,7 +1,8 @@
 //! The end of a call in the books: counters, the access line, and the span if one is wanted.
 //!
 //! Made when a call arrives, ended once: when its answer is through, when it is refused, or when its caller has left. Holds
-//! no credential and no body, and of the path not the query.
+//! no credential and no body, and of the path not the query. The line of a call that a container answered is written at level
+//! debug (`FRONTDOOR_LOG=warn,access=debug`): the edge has written one already, and it would cost a tenth of the call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,7 +62,11 @@ impl Record {
         let mut told = headers.get_all(TRACEPARENT).iter();
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(HeaderValue::as_bytes);
-        let trace = Trace::read(told, rand::random(), rand::random());
+        let trace = match books.spans.is_on() {
+            true => Trace::read(told, rand::random(), rand::random()),
+            // Somebody else's, and stays as it is.
+            false => Trace::read(told, 0, 0),
+        };
         let takes_part = trace.is_continued() || books.spans.is_on();
         Self {
             trace: takes_part.then(|| books.spans.sampled(trace)),
@@ -96,20 +101,28 @@ impl Record {
         let total = self.began.elapsed();
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let version = ended.version.or(self.target.and_then(|t| t.version));
-        tracing::info!(
-            target: "access",
-            id = %self.id,
-            trace = self.trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
-            function = self.target.map(|t| tracing::field::display(t.function)),
-            version = version.map(tracing::field::display),
-            method = self.method.as_str(),
-            path = self.uri.path(),
-            status = ended.status.map(|s| s.as_u16()),
-            outcome = ended.outcome.label(),
-            first_byte_us = ended.first_byte.map(micros),
-            total_us = micros(total),
-            sent = ended.sent,
-        );
+        macro_rules! entry {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "access",
+                    id = %self.id,
+                    trace = self.trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
+                    function = self.target.map(|t| tracing::field::display(t.function)),
+                    version = version.map(tracing::field::display),
+                    method = self.method.as_str(),
+                    path = self.uri.path(),
+                    status = ended.status.map(|s| s.as_u16()),
+                    outcome = ended.outcome.label(),
+                    first_byte_us = ended.first_byte.map(micros),
+                    total_us = micros(total),
+                    sent = ended.sent,
+                )
+            };
+        }
+        match ended.outcome {
+            Outcome::Answered => entry!(debug),
+            _ => entry!(info),
+        }
         if let Some(trace) = self.trace.filter(|trace| self.books.spans.wants(trace)) {
             self.books
                 .spans

@@ -1,6 +1,7 @@
 //! The end of a call in the books: the access line, and the span if one is wanted. What is counted is counted by `handle.rs`.
 //!
-//! Made when a work item was read, ended once. Holds no credential and no body, and of the path not the query.
+//! Made when a work item was read, ended once. Holds no credential and no body, and of the path not the query. The line of a
+//! call that the container answered is written at level debug, as the invocation service's is.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,9 +38,9 @@ impl Record {
         let mut told = item.headers.get_all(TRACEPARENT).iter();
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(HeaderValue::as_bytes);
-        // Only continued ones are kept, so nothing fresh is needed but our part.
-        let trace = Trace::read(told, 0, random());
-        let trace = trace.is_continued().then_some(trace);
+        // Only continued ones are kept, so nothing fresh is needed but our part, and that only if it is told.
+        let part = if spans.is_on() { random() } else { 0 };
+        let trace = Some(Trace::read(told, 0, part)).filter(Trace::is_continued);
         if let Some(trace) = trace.filter(|trace| spans.wants(trace))
             && let Ok(value) = HeaderValue::try_from(trace.to_string())
         {
@@ -72,18 +73,26 @@ impl Record {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let status = self.answered.get().map(|(status, _)| status.as_u16());
         let first_byte = self.answered.get().map(|(_, after)| *after);
-        tracing::info!(
-            target: "access",
-            id = %self.id,
-            trace = self.trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
-            method = self.method.as_str(),
-            path = self.path.path(),
-            status,
-            outcome = outcome.as_str(),
-            queued = self.queued,
-            first_byte_us = first_byte.map(micros),
-            total_us = micros(total),
-        );
+        macro_rules! entry {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "access",
+                    id = %self.id,
+                    trace = self.trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
+                    method = self.method.as_str(),
+                    path = self.path.path(),
+                    status,
+                    outcome = outcome.as_str(),
+                    queued = self.queued,
+                    first_byte_us = first_byte.map(micros),
+                    total_us = micros(total),
+                )
+            };
+        }
+        match outcome {
+            Outcome::Answered => entry!(debug),
+            _ => entry!(info),
+        }
         let Some(trace) = self.trace.filter(|trace| spans.wants(trace)) else {
             return;
         };
