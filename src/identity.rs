@@ -5,7 +5,6 @@
 
 pub mod caller;
 pub mod steer;
-pub mod trace;
 
 use std::time::Duration;
 

@@ -29,6 +29,8 @@ use frontdoor_protocol::cors;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::target::TargetError;
+use frontdoor_protocol::trace::{TRACEPARENT, Trace};
+use frontdoor_telemetry::export::Spans;
 use http::Method;
 use pingora_core::ErrorType;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -45,13 +47,12 @@ use self::replay::Replay;
 pub use self::replay::ReplayBudget;
 use crate::explain::Diary;
 use crate::identity::steer::Steering;
-use crate::identity::trace::Trace;
 use crate::identity::{self, Facts, Refusal};
 use crate::listen::Farewell;
 use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
 use crate::region::RegionIndex;
-use crate::response::{self, Problematic, Record, TRACEPARENT};
+use crate::response::{self, Problematic, Record};
 use crate::route::{self, Policy, RetryBudget};
 use crate::table::{Event, SnapshotReader};
 use crate::upstream::Pool;
@@ -82,6 +83,8 @@ pub struct EdgeProxy {
     pub news: mpsc::Sender<Event>,
     /// The last calls, for whoever asks why.
     pub diary: Arc<Diary>,
+    /// Where parts of calls are told.
+    pub spans: Spans,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -136,7 +139,7 @@ impl EdgeProxy {
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(http::HeaderValue::as_bytes);
         let trace = Trace::read(told, rand::random(), rand::random());
-        Context::new(Instant::now(), seed, id, trace)
+        Context::new(Instant::now(), seed, id, self.spans.sampled(trace))
     }
 
     /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
@@ -308,7 +311,7 @@ impl EdgeProxy {
         let head = session.req_header();
         let record = Record {
             id: ctx.id,
-            trace: ctx.trace.id,
+            trace: ctx.trace,
             target: ctx.identity.and_then(|i| i.target()),
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -331,6 +334,9 @@ impl EdgeProxy {
                 .map_or(snapshot.epoch, |a| a.decision.epoch),
         };
         response::write(&record, &self.metrics);
+        if self.spans.wants(&ctx.trace) {
+            self.spans.tell(response::span(&record));
+        }
         self.keep(ctx, &record);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::Telemetry;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::explain::{self, ExplainSettings};
@@ -81,6 +82,8 @@ pub struct Settings {
     pub replay: ReplaySettings,
     /// What to keep of calls to explain them.
     pub explain: ExplainSettings,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
     /// What callers may take.
     pub calls: CallLimits,
     /// How to stop.
@@ -202,6 +205,7 @@ impl Settings {
         if let Some(nats) = &mut self.nats {
             nats.under(folder);
         }
+        self.telemetry.under(folder);
     }
 }
 
@@ -228,6 +232,13 @@ impl TryFrom<File> for Settings {
             streams: file.listen.streams.unwrap_or(STREAMS),
             ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
+        let public = [Some(listen.https), listen.http];
+        let shared = |port: &SocketAddr| port.port() != 0 && port.port() == listen.admin.port();
+        require(
+            !public.iter().flatten().any(shared),
+            "listen.admin",
+            "must have a port of its own, which callers cannot reach",
+        )?;
         require(
             (1..=MOST_CONNECTIONS).contains(&listen.connections),
             "listen.connections",
@@ -262,6 +273,7 @@ impl TryFrom<File> for Settings {
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
             explain: explain::explain(&file.explain)?,
+            telemetry: file.telemetry.try_into()?,
             calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),

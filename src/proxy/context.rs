@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::trace::Trace;
 
 use crate::explain::Story;
 use crate::identity::Identity;
-use crate::identity::trace::Trace;
 use crate::region::{Endpoint, Flight, RegionIndex};
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;

@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::trace::{TRACEPARENT, TRACESTATE, Trace};
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
 
-use crate::identity::trace::Trace;
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Where a call stands in a distributed trace (W3C Trace Context).
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers of a caller that claim what only a front door may say.
@@ -98,7 +94,7 @@ pub fn to_region(
         let stays = OF_THE_CONNECTION.contains(&name.as_str())
             || SPOOFABLE.contains(&name.as_str())
             || name.as_str().starts_with(headers::OUR_PREFIX)
-            || (*name == TRACESTATE && !passing.trace.continued)
+            || (*name == TRACESTATE && !passing.trace.is_continued())
             || (name == http::header::TE && value != "trailers")
             || nominated
                 .iter()

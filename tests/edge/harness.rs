@@ -58,6 +58,25 @@ impl Edge {
         Self::run(folder, authority, &config).await
     }
 
+    /// An edge with a second certificate, for another name.
+    pub(crate) async fn also_named(region: (&str, SocketAddr), name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let config =
+            write_config(folder.path(), &authority, &[region], QUICK).expect("a configuration");
+        authority
+            .issue(folder.path(), "other", &[name])
+            .expect("issued");
+        let text = std::fs::read_to_string(&config).expect("written");
+        let both = text.replace(
+            "key = \"edge.key\" }",
+            "key = \"edge.key\" }, { cert = \"other.pem\", key = \"other.key\" }",
+        );
+        assert_ne!(text, both);
+        std::fs::write(&config, both).expect("written");
+        Self::run(folder, authority, &config).await
+    }
+
     /// An edge with `more` in its configuration, before its first table.
     pub(crate) async fn configured(regions: &[(&str, SocketAddr)], more: &str) -> Self {
         Self::prepared(regions, more, |_| {}).await

@@ -14,6 +14,7 @@ mod stack;
 mod statuses;
 mod stop;
 mod streams;
+mod tracing;
 mod watching;
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! One direction between crates: `protocol` knows nobody, the parts know only `protocol` and `bus` (how to get into NATS), the command line knows all.
+//! One direction between crates: `protocol` knows nobody, the parts know only `protocol`, `bus` (how to get into NATS) and
+//! `telemetry` (what a program shows of itself), the command line knows all.
 
 use crate::code;
 use crate::tree::{self, File, Finding};
@@ -8,12 +9,27 @@ use crate::tree::{self, File, Finding};
 const ALLOWED: [(&str, &[&str]); 9] = [
     (
         "Cargo.toml",
-        &["protocol", "bus", "invocation", "worker", "function", "ops"],
+        &[
+            "protocol",
+            "bus",
+            "telemetry",
+            "invocation",
+            "worker",
+            "function",
+            "ops",
+        ],
     ),
     ("regions/protocol/Cargo.toml", &[]),
     ("regions/bus/Cargo.toml", &["protocol"]),
-    ("regions/invocation/Cargo.toml", &["protocol", "bus"]),
-    ("regions/worker/Cargo.toml", &["protocol", "bus"]),
+    ("regions/telemetry/Cargo.toml", &["protocol"]),
+    (
+        "regions/invocation/Cargo.toml",
+        &["protocol", "bus", "telemetry"],
+    ),
+    (
+        "regions/worker/Cargo.toml",
+        &["protocol", "bus", "telemetry"],
+    ),
     ("regions/function/Cargo.toml", &[]),
     ("ops/Cargo.toml", &["protocol"]),
     ("fuzz/Cargo.toml", &["protocol", "invocation", "worker"]),

@@ -23,6 +23,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let mut settings = parse(&file, &text, |name| std::env::var(name).ok())?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     settings.nats.access.under(folder);
+    settings.telemetry.under(folder);
     if let Some(tls) = &mut settings.tls {
         for file in [&mut tls.cert, &mut tls.key, &mut tls.client_ca] {
             *file = folder.join(&*file);

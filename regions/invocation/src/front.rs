@@ -36,8 +36,8 @@ use crate::attach::standby::Standby;
 use crate::auth::Auth;
 use crate::canary::Canaries;
 use crate::dispatch::Dispatch;
-use crate::metrics::Metrics;
 use crate::phase::Phases;
+use crate::record::Books;
 use crate::respond::{self, Refusal};
 use crate::siblings::Siblings;
 use crate::workers::Workers;
@@ -45,7 +45,7 @@ use crate::workers::Workers;
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
 pub use secure::SecureError;
-pub(crate) use secure::acceptor;
+pub(crate) use secure::Secured;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";
@@ -67,7 +67,7 @@ pub(crate) struct Front {
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) books: Books,
 }
 
 /// Who is at the other end of a connection.
@@ -101,7 +101,7 @@ impl Front {
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
             let mut response =
-                attach::serve(&self.desk, &self.standby, &self.metrics, request).await;
+                attach::serve(&self.desk, &self.standby, &self.books.metrics, request).await;
             let headers = response.headers_mut();
             headers.insert(headers::REGION, self.region.clone());
             return response;
@@ -150,10 +150,11 @@ impl Front {
                 let found = self.canaries.look(&self.dispatch, &self.workers).await;
                 respond::canary(&self.region, found).map(Body::full)
             }
-            Err(error) => self.refuse(
-                &self.stamp(peer, request.headers()),
-                &Refusal::Target(error),
-            ),
+            Err(error) => {
+                let stamp = self.stamp(peer, request.headers());
+                let record = self.record(&stamp, None, &request);
+                self.refuse(&record, &stamp, &Refusal::Target(error))
+            }
         }
     }
 

@@ -32,6 +32,8 @@ mod respond;
 
 mod metrics;
 
+mod record;
+
 mod dispatch;
 
 mod workers;
@@ -76,6 +78,8 @@ pub async fn run(settings: config::Settings, shutdown: CancellationToken) -> Res
 /// If two families have one name, which a test would have found.
 pub fn metric_families() -> Result<String, prometheus::Error> {
     let registry = prometheus::Registry::new();
-    metrics::Metrics::register(&registry)?;
+    let metrics = metrics::Metrics::register(&registry)?;
+    metrics.certificates.set("FILE", 0);
+    frontdoor_telemetry::process::register(&registry)?;
     prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

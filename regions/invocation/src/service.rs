@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use frontdoor_telemetry::export::{self, ExportError, Teller};
+use frontdoor_telemetry::process;
 use http::HeaderValue;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -20,14 +22,15 @@ use crate::attach::desk::Desk;
 use crate::attach::standby::{self, Standby};
 use crate::auth::{self, Auth, AuthError};
 use crate::canary::Canaries;
-use crate::config::Settings;
+use crate::config::{Settings, Tls};
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
+use crate::front::{Front, Held, Listener, SecureError, Secured, Tokens};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
+use crate::record::Books;
 use crate::report;
 use crate::siblings::Siblings;
 use crate::stop::Stopping;
@@ -61,6 +64,9 @@ pub enum RunError {
     /// A work queue cannot be used.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A metric's name is taken twice; a fault of ours.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -74,18 +80,23 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         settings.ping,
     )
     .map_err(bind_error(settings.listen))?;
-    let secured = match &settings.tls {
-        None => None,
-        Some(tls) => Some(
-            Listener::bind_secured(tls.listen, acceptor(tls)?, settings.ping)
-                .map_err(bind_error(tls.listen))?,
-        ),
-    };
     let admin = TcpListener::bind(settings.admin)
         .await
         .map_err(bind_error(settings.admin))?;
     let registry = Registry::new();
     let metrics = Arc::new(Metrics::register(&registry)?);
+    let background = Background::default();
+    let secured = match settings.tls.clone() {
+        None => None,
+        Some(tls) => Some(background.secure(tls, settings.ping, &metrics)?),
+    };
+    process::register(&registry)?;
+    let teller = Teller {
+        service: "frontdoor-invocation",
+        instance: rand::random(),
+        region: Some(settings.region.as_str()),
+    };
+    let (spans, exporter) = export::open(&settings.telemetry, teller, metrics.spans.clone())?;
     let dispatch = Arc::new(Dispatch {
         link: Link::open(&settings.nats, &settings.region).await?,
         catalog: Catalog::new(&settings.region, &settings.functions),
@@ -94,7 +105,6 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     });
     await_nats(&dispatch, &shutdown).await?;
 
-    let background = Background::default();
     let auth = Auth::new(
         settings.auth,
         settings.limits.waiting,
@@ -128,9 +138,14 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         phases: Arc::new(Phases::new()),
         workers,
         canaries: Canaries::default(),
-        metrics,
+        books: Books { metrics, spans },
     });
     background.start(&front, waiting_cancels, admin, registry);
+    if let Some(exporter) = exporter {
+        background
+            .tasks
+            .spawn(exporter.run(background.stop.clone()));
+    }
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);
@@ -161,6 +176,17 @@ struct Background {
 }
 
 impl Background {
+    /// Binds the port for edges, and follows its files.
+    fn secure(&self, tls: Tls, ping: Duration, metrics: &Metrics) -> Result<Listener, RunError> {
+        let address = tls.listen;
+        let secured = Secured::open(tls, &metrics.certificates)?;
+        let listener = Listener::bind_secured(address, Arc::clone(&secured), ping)
+            .map_err(bind_error(address))?;
+        let follow = secured.follow(metrics.certificates.clone(), self.stop.clone());
+        self.tasks.spawn(follow);
+        Ok(listener)
+    }
+
     fn start(
         &self,
         front: &Arc<Front>,

@@ -23,6 +23,8 @@ pub mod config;
 
 pub mod headers;
 
+pub mod trace;
+
 pub mod poll;
 
 pub mod cors;

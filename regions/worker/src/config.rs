@@ -24,6 +24,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let mut settings = parse(&file, &text, |name| std::env::var(name).ok())?;
     if let Some(folder) = path.parent() {
         settings.nats.under(folder);
+        settings.telemetry.under(folder);
     }
     Ok(settings)
 }

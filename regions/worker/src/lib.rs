@@ -25,6 +25,8 @@ mod item;
 
 mod metrics;
 
+mod record;
+
 mod running;
 
 mod load;
@@ -68,5 +70,6 @@ pub use service::{RunError, Worker, run};
 pub fn metric_families() -> Result<String, prometheus::Error> {
     let registry = prometheus::Registry::new();
     metrics::Metrics::register(&registry)?;
+    frontdoor_telemetry::process::register(&registry)?;
     prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

@@ -57,6 +57,8 @@ fn broken_rules_are_named() {
     refused(MINIMAL, "regions");
     refused(&format!("{MINIMAL}{REGION}{REGION}"), "regions[1].name");
     refused(&format!("nonsense = 1\n{MINIMAL}{REGION}"), "nonsense");
+    let shared = MINIMAL.replace("127.0.0.1:9901", "127.0.0.1:443");
+    refused(&format!("{shared}{REGION}"), "listen.admin");
     for endpoint in [
         "us-east:80",
         "ftp://x:1",

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_protocol::attach::pieces::Pieces;
@@ -24,8 +25,8 @@ use super::body::BodyError;
 use super::desk::{Arrival, Call, Closing};
 use super::shelf::{Room, Shelf};
 use super::some;
-use crate::metrics::Metrics;
 use crate::pending::Event;
+use crate::record::{Ended, Record};
 use crate::respond::{self, Outcome};
 
 /// Why there is no head.
@@ -75,7 +76,11 @@ pub(crate) struct Relay {
     broken: bool,
     call: Call,
     closing: Option<oneshot::Sender<Closing>>,
-    metrics: Arc<Metrics>,
+    record: Arc<Record>,
+    status: StatusCode,
+    first_byte: Duration,
+    /// Bytes passed on.
+    sent: u64,
 }
 
 /// How much body is still due.
@@ -99,7 +104,7 @@ impl Relay {
         first: Option<Bytes>,
         arrival: Arrival,
         call: Call,
-        metrics: Arc<Metrics>,
+        record: Arc<Record>,
     ) -> Self {
         // The head is here, so only the caller's leaving could make this moot, and then this is dropped next.
         let _ = call.apply(Event::BodyBegan);
@@ -113,7 +118,10 @@ impl Relay {
             broken: false,
             call,
             closing: Some(arrival.closing),
-            metrics,
+            status: head.status,
+            first_byte: record.age(),
+            record,
+            sent: 0,
         }
     }
 
@@ -196,8 +204,9 @@ impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         match frame.into_data() {
             Ok(data) => {
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                self.sent = self.sent.saturating_add(size);
                 if let Length::Left(left) = self.length {
-                    let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
                     let Some(left) = left.checked_sub(size) else {
                         return Err(self.break_off());
                     };
@@ -247,7 +256,13 @@ impl Drop for Relay {
         } else {
             Outcome::CallerLeft
         };
-        self.metrics.call(outcome);
+        self.record.end(&Ended {
+            outcome,
+            status: Some(self.status),
+            version: Some(self.call.version().id),
+            first_byte: Some(self.first_byte),
+            sent: self.sent,
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use frontdoor_bus::TlsTable;
 use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::TelemetryTable;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -58,6 +59,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) polling: Polling,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
     #[serde(default)]
     pub(super) stop: Stop,
     #[serde(default)]

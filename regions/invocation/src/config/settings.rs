@@ -13,6 +13,7 @@ use std::time::Duration;
 use frontdoor_bus::{Access, NatsTable};
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_telemetry::table::Telemetry;
 use ipnet::IpNet;
 
 use super::file;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub functions: Vec<Function>,
     /// Who may call, and who decides it.
     pub auth: Auth,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
 }
 
 /// A port for edges over TLS, with certificates on both sides.
@@ -163,6 +166,7 @@ impl TryFrom<file::File> for Settings {
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
             auth: auth::settings(file.auth, file.keys)?,
+            telemetry: file.telemetry.try_into()?,
             region: file.region,
             listen: file.listen,
             admin: file.admin,

@@ -29,6 +29,7 @@ use super::{Front, Peer};
 use crate::attach::Rest;
 use crate::attach::body::Body;
 use crate::auth::CallHead;
+use crate::record::Record;
 use crate::respond::{self, Refusal, Stamp};
 
 /// The most that may be wrapped (NVCF: 2 MiB).
@@ -48,10 +49,13 @@ impl Front {
         wrapping: Wrapping,
     ) -> Response<Body> {
         let stamp = self.stamp(peer, request.headers());
-        let mut unanswered = Unanswered::new(&self.metrics);
-        let answer = self.windowed(&stamp, peer, request, target, wrapping).await;
+        let record = self.record(&stamp, Some(target), &request);
+        let mut unanswered = Unanswered::new(&record);
+        let answer = self
+            .windowed(&record, &stamp, peer, request, (target, wrapping))
+            .await;
         unanswered.disarm();
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
     }
 
     /// Serves a poll.
@@ -64,20 +68,22 @@ impl Front {
     ) -> Response<Body> {
         let region = self.region.clone();
         let stamp = Stamp { region, id };
+        let record = self.record(&stamp, None, request);
         let answer = self.polled(&stamp, peer, request, wrapping).await;
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
     }
 
     async fn windowed(
         self: &Arc<Self>,
+        record: &Arc<Record>,
         stamp: &Stamp,
         peer: Peer,
         request: Request<Incoming>,
-        target: Target,
-        wrapping: Wrapping,
+        (target, wrapping): (Target, Wrapping),
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
-        let (request, body) = split(request);
+        let (mut request, body) = split(request);
+        record.continue_trace(&mut request.head.headers);
         if request.head.headers.contains_key(INPUT_ASSETS) {
             return Err(Refusal::Assets);
         }
@@ -119,7 +125,8 @@ impl Front {
             since_epoch: now,
             life,
         };
-        let call = self.seat(stamp.id, method, accepted, work, intake, times);
+        let record = Arc::clone(record);
+        let call = self.seat(record, stamp.id, method, accepted, work, (intake, times));
         let parcel = self.held.begin(self, called, call);
         match parcel.ask(began + window).await {
             Ok(taken) => self.hand_out(stamp, called, taken, wrapping).await,

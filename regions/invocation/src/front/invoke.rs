@@ -29,8 +29,8 @@ use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
 use crate::drain::Crew;
-use crate::metrics::Metrics;
 use crate::pending::Event;
+use crate::record::{Ended, Record};
 use crate::respond::{self, Outcome, Refusal, Stamp};
 
 /// A call that may wait here.
@@ -57,6 +57,7 @@ pub(super) struct Times {
 
 /// A call at the desk, not yet in the queue.
 pub(super) struct Seated {
+    record: Arc<Record>,
     pub(super) id: RequestId,
     method: Method,
     call: Call,
@@ -76,8 +77,8 @@ pub(super) struct Answer {
     pub(super) claimed: bool,
 }
 
-/// Counts a caller that left before there was an answer: hyper drops our future then, and this with it.
-pub(super) struct Unanswered<'a>(Option<&'a Metrics>);
+/// Notes a caller that left before there was an answer: hyper drops our future then, and this with it.
+pub(super) struct Unanswered<'a>(Option<&'a Record>);
 
 // === impl Front ===
 
@@ -90,10 +91,27 @@ impl Front {
         target: Target,
     ) -> Response<Body> {
         let stamp = self.stamp(peer, request.headers());
-        let mut unanswered = Unanswered::new(&self.metrics);
-        let answer = self.call(&stamp, peer, request, target).await;
+        let record = self.record(&stamp, Some(target), &request);
+        let mut unanswered = Unanswered::new(&record);
+        let answer = self.call(&stamp, peer, request, target, &record).await;
         unanswered.disarm();
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
+    }
+
+    /// Opens the books for a call.
+    pub(super) fn record(
+        &self,
+        stamp: &Stamp,
+        target: Option<Target>,
+        request: &Request<Incoming>,
+    ) -> Arc<Record> {
+        Arc::new(Record::new(
+            self.books.clone(),
+            stamp.id,
+            target,
+            (request.method(), request.uri()),
+            request.headers(),
+        ))
     }
 
     async fn call(
@@ -102,9 +120,11 @@ impl Front {
         peer: Peer,
         request: Request<Incoming>,
         target: Target,
+        record: &Arc<Record>,
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
-        let (request, body) = split(request);
+        let (mut request, body) = split(request);
+        record.continue_trace(&mut request.head.headers);
         let accepted = self.accept(peer, &request, target, poll::DEFAULT).await?;
         let patience = accepted.patience;
         let region = &self.dispatch.region;
@@ -125,7 +145,9 @@ impl Front {
             since_epoch: now,
             life: patience,
         };
-        let call = self.seat(stamp.id, request.head.method, accepted, work, intake, times);
+        let record = Arc::clone(record);
+        let method = request.head.method;
+        let call = self.seat(record, stamp.id, method, accepted, work, (intake, times));
         let answer = self.answered(call).await?;
         let response = respond::container(stamp, answer.head, answer.claimed);
         Ok(response.map(|()| Body::Relay(Box::new(answer.relay))))
@@ -134,12 +156,12 @@ impl Front {
     /// Seats an accepted call: from now on a worker that has its tokens finds it.
     pub(super) fn seat(
         &self,
+        record: Arc<Record>,
         id: RequestId,
         method: Method,
         accepted: Accepted,
         mut work: WorkerInvokeFunctionRequest,
-        intake: Intake,
-        times: Times,
+        (intake, times): (Intake, Times),
     ) -> Seated {
         let Accepted {
             place,
@@ -156,6 +178,7 @@ impl Front {
             call.fetch_token(),
         ));
         Seated {
+            record,
             id,
             method,
             call,
@@ -170,6 +193,7 @@ impl Front {
     /// Queues a call and waits for its answer to begin.
     pub(super) async fn answered(&self, seated: Seated) -> Result<Answer, Refusal> {
         let Seated {
+            record,
             id,
             method,
             mut call,
@@ -199,13 +223,13 @@ impl Front {
             },
             other => other,
         })?;
-        self.begun(id, &method, call, arrival, &times).await
+        self.begun(record, &method, call, arrival, &times).await
     }
 
     /// Reads the head of what a worker brings: from then on it is the caller's.
     pub(super) async fn begun(
         &self,
-        id: RequestId,
+        record: Arc<Record>,
         method: &Method,
         call: Call,
         mut arrival: Arrival,
@@ -217,15 +241,14 @@ impl Front {
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
             Err(_) => return Err(wait::too_late(&call, times.life)),
         };
-        self.metrics
+        self.books
+            .metrics
             .first_byte
             .observe(times.began.elapsed().as_secs_f64());
-        tracing::debug!(%id, status = head.status.as_u16(), "answered");
         // Moot only if the caller left, and then hyper drops us next.
         let _ = call.apply(Event::HeadArrived);
         let claimed = arrival.claimed;
-        let metrics = Arc::clone(&self.metrics);
-        let relay = Relay::new(method, &head, first, arrival, call, metrics);
+        let relay = Relay::new(method, &head, first, arrival, call, record);
         Ok(Answer {
             head,
             relay,
@@ -346,17 +369,18 @@ impl Front {
         }
     }
 
-    /// Answers, counts and logs a refusal.
-    pub(super) fn refuse(&self, stamp: &Stamp, refusal: &Refusal) -> Response<Body> {
-        let outcome = refusal.outcome();
-        self.metrics.call(outcome);
+    /// Answers and notes a refusal.
+    pub(super) fn refuse(
+        &self,
+        record: &Record,
+        stamp: &Stamp,
+        refusal: &Refusal,
+    ) -> Response<Body> {
         let response = respond::refused(stamp, refusal);
-        tracing::info!(
-            id = %stamp.id,
-            status = response.status().as_u16(),
-            outcome = outcome.label(),
-            "not answered by a function"
-        );
+        record.end(&Ended {
+            status: Some(response.status()),
+            ..Ended::unanswered(refusal.outcome())
+        });
         response.map(Body::full)
     }
 }
@@ -364,8 +388,8 @@ impl Front {
 // === impl Unanswered ===
 
 impl<'a> Unanswered<'a> {
-    pub(super) const fn new(metrics: &'a Metrics) -> Self {
-        Self(Some(metrics))
+    pub(super) const fn new(record: &'a Record) -> Self {
+        Self(Some(record))
     }
 
     /// There is an answer.
@@ -376,8 +400,8 @@ impl<'a> Unanswered<'a> {
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if let Some(metrics) = self.0 {
-            metrics.call(Outcome::CallerLeft);
+        if let Some(record) = self.0 {
+            record.end(&Ended::unanswered(Outcome::CallerLeft));
         }
     }
 }

@@ -16,6 +16,7 @@ use frontdoor_protocol::headers::{
 };
 use frontdoor_protocol::names::{RegionName, RequestId};
 use frontdoor_protocol::poll::{self, PollError};
+use frontdoor_protocol::trace::{TRACEPARENT, TRACESTATE};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, request};
 use uuid::Uuid;
@@ -174,7 +175,9 @@ fn through_api(
     let mut headers = travelling(request, region, false)?;
     let kept = |key: &str| match unwrapped {
         None => key != POLL_SECONDS,
-        Some(_) => key == HOST || key == INVOCATION_REGION,
+        Some(_) => [HOST, INVOCATION_REGION, TRACEPARENT, TRACESTATE]
+            .iter()
+            .any(|name| name == key),
     };
     headers.retain(|header| kept(&header.key));
     let mut add = |key: &HeaderName, value: String| {

@@ -22,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Front, Peer, secure};
+use super::secure::{self, Secured};
+use super::{Front, Peer};
 
 /// Connections the kernel may hold for us.
 const BACKLOG: u32 = 1024;
@@ -64,7 +65,7 @@ pub(crate) struct Listener {
     trusted: Vec<IpNet>,
     ping: Duration,
     /// Every peer shows a certificate, and is an edge.
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Secured>>,
 }
 
 /// A stream, secured or not.
@@ -111,7 +112,7 @@ impl Listener {
     /// The same for edges with certificates only.
     pub(crate) fn bind_secured(
         address: SocketAddr,
-        tls: TlsAcceptor,
+        tls: Arc<Secured>,
         ping: Duration,
     ) -> io::Result<Self> {
         let listener = Self::bind(address, Vec::new(), ping)?;
@@ -140,7 +141,7 @@ impl Listener {
                     let serve = serve(
                         Arc::clone(&front),
                         Arc::clone(&builder),
-                        (stream, self.tls.clone()),
+                        (stream, self.tls.as_ref().map(|tls| tls.acceptor())),
                         peer,
                         permit,
                         tokens.clone(),
@@ -206,7 +207,7 @@ async fn serve(
     _permit: OwnedSemaphorePermit,
     tokens: Tokens,
 ) {
-    let connections = front.metrics.connections.clone();
+    let connections = front.books.metrics.connections.clone();
     connections.inc();
     // A socket that refuses is gone anyway.
     let _ = prepare(&stream);

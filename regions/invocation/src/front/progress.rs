@@ -75,7 +75,8 @@ impl Front {
             Ok(arrived) => arrived.map_err(|_| Refusal::WorkerLost)?,
             Err(_) => return Err(wait::too_late(&call, window)),
         };
-        let taken = self.begun(stamp.id, &Method::GET, call, arrival, &times);
+        let record = self.record(stamp, Some(target), request);
+        let taken = self.begun(record, &Method::GET, call, arrival, &times);
         let taken = taken.await;
         if let Ok(answer) = &taken
             && answer.head.status != StatusCode::ACCEPTED

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use frontdoor_bus::NatsTable;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::TelemetryTable;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) ping: Option<Span>,
     pub(super) nats: NatsTable,
     pub(super) container: Container,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
     #[serde(default)]
     pub(super) stop: Stop,
 }

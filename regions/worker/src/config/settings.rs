@@ -6,6 +6,7 @@ use std::time::Duration;
 use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_telemetry::table::Telemetry;
 use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub nats: Access,
     /// The function container.
     pub container: Container,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
     /// How long running calls may take after the stop was asked for.
     pub grace: Duration,
 }
@@ -102,6 +105,7 @@ impl TryFrom<file::File> for Settings {
             ping,
             nats: file.nats.try_into()?,
             container: container(file.container)?,
+            telemetry: file.telemetry.try_into()?,
             grace: file.stop.grace.map_or(GRACE, Duration::from),
         })
     }

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{Ended, Handler, NATS_TIMEOUT, answer, compat, now_ms};
 use crate::item::{Item, Question, Service};
+use crate::record::Record;
 use crate::settle::Outcome;
 
 /// A caller who was told 202 asks again within twice the window, and no sooner is given up than this (NVCF's rule).
@@ -32,12 +33,17 @@ pub(super) fn are_kept(item: &Item) -> bool {
 
 impl Handler {
     /// Call, and attach with a 202 for each window that ends before the answer is there, then with the answer.
-    pub(super) async fn in_windows(&self, mut item: Item, client: Client) -> Ended {
+    pub(super) async fn in_windows(
+        &self,
+        mut item: Item,
+        client: Client,
+        record: &Record,
+    ) -> Ended {
         let id = item.id;
         let mut service = item.service.clone();
         let (mut window, mut left) = (item.window(), item.window_left(now_ms()));
         let mut call = Box::pin(async move {
-            let answer = self.call(&mut item).await;
+            let answer = self.call(&mut item, record).await;
             (item, answer)
         });
         let mut answered = None;
