@@ -113,12 +113,15 @@ impl Front {
             },
             &self.domain,
         );
+        // On the heap: a worker's stream is a task of this same type, and would else be as large as a call's.
         match errand {
-            Ok(Errand::Call(target)) => self.invoke(peer, request, target).await,
+            Ok(Errand::Call(target)) => Box::pin(self.invoke(peer, request, target)).await,
             Ok(Errand::Invoke(target, wrapping)) => {
-                self.invoke_by_path(peer, request, target, wrapping).await
+                Box::pin(self.invoke_by_path(peer, request, target, wrapping)).await
             }
-            Ok(Errand::Poll(id, wrapping)) => self.poll(peer, &request, id, wrapping).await,
+            Ok(Errand::Poll(id, wrapping)) => {
+                Box::pin(self.poll(peer, &request, id, wrapping)).await
+            }
             Err(TargetError::Unknown { .. })
                 if path == HEALTH && request.method() == Method::GET =>
             {
@@ -128,7 +131,8 @@ impl Front {
             Err(TargetError::Unknown { .. })
                 if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
             {
-                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                let look = self.canaries.look(&self.dispatch, &self.workers);
+                let found = Box::pin(look).await;
                 respond::canary(&self.region, found).map(Body::full)
             }
             Err(error) => self.refuse(

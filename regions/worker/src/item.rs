@@ -69,6 +69,21 @@ impl Item {
         claim: bool,
         deadline: Option<&str>,
     ) -> Result<Self, ItemError> {
+        let deadline_ms = deadline
+            .map(|ms| ms.parse().map_err(|_| ItemError::Field("deadline")))
+            .transpose()?;
+        Self::read(payload, claim, deadline_ms)
+    }
+
+    /// Reads a work item that a standing stream got, with its deadline.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub(crate) fn handed(payload: &[u8], deadline_ms: u64) -> Result<Self, ItemError> {
+        Self::read(payload, true, Some(deadline_ms))
+    }
+
+    fn read(payload: &[u8], claim: bool, deadline_ms: Option<u64>) -> Result<Self, ItemError> {
         let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
         if item.request_method.is_empty() {
             return Err(ItemError::WholeByAttach);
@@ -92,9 +107,7 @@ impl Item {
             inline: item.request_body.unwrap_or_default().into(),
             service,
             claim,
-            deadline_ms: deadline
-                .map(|ms| ms.parse().map_err(|_| malformed("deadline")))
-                .transpose()?,
+            deadline_ms,
         })
     }
 
