@@ -200,19 +200,23 @@ impl Standby {
         }
     }
 
-    /// A slot less is free, so somebody's streams may be too many now. In place of the one that got the call another
-    /// stands when the call ends; only where few are left it is made at once. Short calls thus cost one stream each, and
-    /// none of it while they run.
+    /// A slot less is free, so streams may be too many now. In place of the one that got the call another stands when the
+    /// call ends; only where few are left it is made at once. Short calls thus cost one stream each, and none of it while
+    /// they run.
     fn call_taken(self: &Arc<Self>, place: &Arc<Place>) {
-        let (standing, wanted) = (place.standing.load(Ordering::SeqCst), self.wanted(place));
-        if standing > wanted || standing < wanted.div_ceil(2) {
-            self.adjust_at(place);
-        }
+        self.relieve(place);
         let services = lock(&self.services);
         if services.len() > 1 {
             let others: Vec<_> = services.values().cloned().collect();
             drop(services);
-            others.iter().for_each(|other| self.adjust_at(other));
+            others.iter().for_each(|other| self.relieve(other));
+        }
+    }
+
+    fn relieve(self: &Arc<Self>, place: &Arc<Place>) {
+        let (standing, wanted) = (place.standing.load(Ordering::SeqCst), self.wanted(place));
+        if standing > wanted || standing < wanted.div_ceil(2) {
+            self.adjust_at(place);
         }
     }
 
