@@ -117,25 +117,27 @@ impl Front {
             },
             &self.domain,
         );
+        // On the heap: a worker's stream is a task of this same type, and would else be as large as a call's.
         match errand {
-            Ok(Errand::Call(target)) => self.invoke(peer, request, target).await,
+            Ok(Errand::Call(target)) => Box::pin(self.invoke(peer, request, target)).await,
             Ok(Errand::Invoke(target, wrapping)) => {
                 let origin = request.headers().get(ORIGIN).cloned();
                 let invoked = self.invoke_by_path(peer, request, target, wrapping);
-                shared(origin.as_ref(), invoked.await)
+                shared(origin.as_ref(), Box::pin(invoked).await)
             }
             Ok(Errand::Poll(id, wrapping)) => {
-                let polled = self.poll(peer, &request, id, wrapping).await;
+                let polled = Box::pin(self.poll(peer, &request, id, wrapping)).await;
                 shared(request.headers().get(ORIGIN), polled)
             }
             // Only the API's hosts have methods that are wrong.
             Err(error @ TargetError::Method { .. }) => {
                 match cors::preflight(request.method(), request.headers()) {
                     Some(told) => respond::preflight(&self.region, told).map(Body::full),
-                    None => self.refuse(
-                        &self.stamp(peer, request.headers()),
-                        &Refusal::Target(error),
-                    ),
+                    None => {
+                        let stamp = self.stamp(peer, request.headers());
+                        let record = self.record(&stamp, None, &request);
+                        self.refuse(&record, &stamp, &Refusal::Target(error))
+                    }
                 }
             }
             Err(TargetError::Unknown { .. })
@@ -147,7 +149,8 @@ impl Front {
             Err(TargetError::Unknown { .. })
                 if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
             {
-                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                let look = self.canaries.look(&self.dispatch, &self.workers);
+                let found = Box::pin(look).await;
                 respond::canary(&self.region, found).map(Body::full)
             }
             Err(error) => {

@@ -202,6 +202,7 @@ impl Background {
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(&front.siblings).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(front).tell_what_is_held(stop()));
+        tasks.spawn(Arc::clone(front.standby.closings()).tell_late(stop()));
         tasks.spawn(standby::speak(
             Arc::clone(&front.standby),
             front.attach_url.clone(),

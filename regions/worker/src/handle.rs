@@ -216,12 +216,12 @@ impl Handler {
             self.suspect
                 .send_if_modified(|suspect| !std::mem::replace(suspect, true));
         }
-        let response = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
-        if compat::wanted(&item.headers) && compat::translates(&response) {
-            let (head, body) = compat::translate(response).await;
+        let fitting = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
+        if compat::wanted(&item.headers) && compat::translates(&fitting.response) {
+            let (head, body) = compat::translate(fitting.response).await;
             return Ok(Reply::Made(head, body));
         }
-        Ok(Reply::AsItIs(response))
+        Ok(Reply::AsItIs(fitting))
     }
 
     /// The request's body, and all of the request where the item does not say what it is.
@@ -241,8 +241,8 @@ impl Handler {
             Ok(Reply::Made(head, body)) => answer::whole(&head, body, upload)
                 .await
                 .map(|tail| (Outcome::Answered, Some(tail))),
-            Ok(Reply::AsItIs(response)) => {
-                answer::relay(response, upload, &self.metrics.answer_bytes)
+            Ok(Reply::AsItIs(fitting)) => {
+                answer::relay(fitting, upload, &self.metrics.answer_bytes)
                     .await
                     .map(|tail| (Outcome::Answered, Some(tail)))
             }

@@ -79,6 +79,21 @@ impl Item {
         claim: bool,
         deadline: Option<&str>,
     ) -> Result<Self, ItemError> {
+        let deadline_ms = deadline
+            .map(|ms| ms.parse().map_err(|_| ItemError::Field("deadline")))
+            .transpose()?;
+        Self::read(payload, claim, deadline_ms)
+    }
+
+    /// Reads a work item that a standing stream got, with its deadline.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub(crate) fn handed(payload: &[u8], deadline_ms: u64) -> Result<Self, ItemError> {
+        Self::read(payload, true, Some(deadline_ms))
+    }
+
+    fn read(payload: &[u8], claim: bool, deadline_ms: Option<u64>) -> Result<Self, ItemError> {
         let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
         let service = service(&item)?;
         let whole = item.request_method.is_empty();
@@ -109,9 +124,7 @@ impl Item {
             whole,
             asked_ms,
             claim,
-            deadline_ms: deadline
-                .map(|ms| ms.parse().map_err(|_| malformed("deadline")))
-                .transpose()?,
+            deadline_ms,
         })
     }
 

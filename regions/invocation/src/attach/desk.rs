@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::HeadFault;
+use super::closing::Close;
 use super::download::Rest;
 use super::relay::read_head;
 use crate::accounts::Share;
@@ -40,17 +41,8 @@ pub(crate) struct Arrival {
     pub(crate) head: Option<Box<(ResponseHead, Option<Bytes>)>>,
     /// Whether it claimed the call before it ran it.
     pub(crate) claimed: bool,
-    /// Tells the worker how it ended; dropped means that the caller left.
-    pub(crate) closing: oneshot::Sender<Closing>,
-}
-
-/// How the caller's side is done with a worker's stream.
-#[derive(Debug)]
-pub(crate) enum Closing {
-    /// The caller has everything.
-    Complete,
-    /// The stream did not begin with the head of an answer.
-    Malformed(HeadFault),
+    /// Tells the worker how it ended.
+    pub(crate) closing: Close,
 }
 
 /// All waiting calls.
@@ -266,11 +258,7 @@ impl Entry {
 
 impl Arrival {
     /// A stream of which nothing was read yet.
-    pub(super) const fn new(
-        stream: Incoming,
-        claimed: bool,
-        closing: oneshot::Sender<Closing>,
-    ) -> Self {
+    pub(super) const fn new(stream: Incoming, claimed: bool, closing: Close) -> Self {
         Self {
             stream,
             head: None,
@@ -289,8 +277,7 @@ impl Arrival {
 
     /// Turns the worker away: what it brought is no answer.
     pub(crate) fn refuse(self, fault: HeadFault) {
-        // It may be gone; then nobody needs to know.
-        let _ = self.closing.send(Closing::Malformed(fault));
+        self.closing.malformed(fault);
     }
 }
 

@@ -19,10 +19,10 @@ use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
 use super::body::BodyError;
-use super::desk::{Arrival, Call, Closing};
+use super::closing::Close;
+use super::desk::{Arrival, Call};
 use super::shelf::{Room, Shelf};
 use super::some;
 use crate::pending::Event;
@@ -75,7 +75,7 @@ pub(crate) struct Relay {
     complete: bool,
     broken: bool,
     call: Call,
-    closing: Option<oneshot::Sender<Closing>>,
+    closing: Option<Close>,
     record: Arc<Record>,
     status: StatusCode,
     first_byte: Duration,
@@ -148,7 +148,7 @@ impl Relay {
         }
         if self.complete {
             let _ = self.call.apply(Event::BodyEnded);
-            self.tell(Closing::Complete);
+            self.tell();
         }
     }
 
@@ -230,11 +230,10 @@ impl Relay {
         BodyError::WorkerLost
     }
 
-    /// Tells the worker, once.
-    fn tell(&mut self, how: Closing) {
+    /// Tells the worker, once, that the caller has everything.
+    fn tell(&mut self) {
         if let Some(closing) = self.closing.take() {
-            // It may be gone; then nobody needs to know.
-            let _ = closing.send(how);
+            closing.complete();
         }
     }
 
@@ -249,7 +248,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let outcome = if self.is_served() {
             let _ = self.call.apply(Event::BodyEnded);
-            self.tell(Closing::Complete);
+            self.tell();
             Outcome::Answered
         } else if self.broken {
             Outcome::Broken

@@ -51,6 +51,7 @@ pub(super) struct File {
     pub(super) attach_url: String,
     #[serde(default = "ping")]
     pub(super) ping: Span,
+    pub(super) threads: Option<usize>,
     #[serde(default)]
     pub(super) trusted_edges: Vec<IpNet>,
     pub(super) tls: Option<Tls>,

@@ -27,6 +27,9 @@ const WAITING_MAX: usize = 100_000;
 /// An answer that nobody fetches within a day is not waited for.
 const KEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// More threads than this is a typing error.
+const THREADS_MAX: usize = 256;
+
 /// Everything an invocation service is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +45,8 @@ pub struct Settings {
     pub attach_url: String,
     /// How often a silent peer is asked whether it lives, and how long it has to say so.
     pub ping: Duration,
+    /// Threads that carry calls, at least one; if it is not said, whoever makes the runtime decides.
+    pub threads: Option<usize>,
     /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
     pub trusted_edges: Vec<IpNet>,
     /// A port of their own for edges, over TLS.
@@ -156,6 +161,13 @@ impl TryFrom<file::File> for Settings {
                 "must be 1 to `limits.waiting`",
             ));
         }
+        if file
+            .threads
+            .is_some_and(|n| !(1..=THREADS_MAX).contains(&n))
+        {
+            let rule = format!("must be 1 to {THREADS_MAX}");
+            return Err(RuleError::new("threads", rule));
+        }
         if file.listen == file.admin && file.listen.port() != 0 {
             return Err(RuleError::new("admin", "must differ from `listen`"));
         }
@@ -163,6 +175,7 @@ impl TryFrom<file::File> for Settings {
             domain: domain(&file.domain)?,
             attach_url: attach_url(&file.attach_url)?,
             ping: ping(file.ping.into())?,
+            threads: file.threads,
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
             auth: auth::settings(file.auth, file.keys)?,

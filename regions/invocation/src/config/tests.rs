@@ -39,6 +39,7 @@ fn the_shipped_file_is_valid_and_shows_every_default() {
 fn a_broken_rule_names_its_key() {
     for (from, to, key) in [
         ("waiting = 10000", "waiting = 0", "limits.waiting"),
+        ("# threads = 1", "threads = 0", "threads"),
         (
             "domain = \"invocation.localhost\"",
             "domain = \".x\"",

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use frontdoor_socket::Gathering;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -225,7 +226,8 @@ async fn serve(
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Gathering::if_many(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = tokens.close.cancelled() => {

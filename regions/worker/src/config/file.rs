@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) slots: usize,
     pub(super) standby: Option<usize>,
     pub(super) ping: Option<Span>,
+    pub(super) threads: Option<usize>,
     pub(super) nats: NatsTable,
     pub(super) container: Container,
     #[serde(default)]
