@@ -10,6 +10,7 @@ mod invoke;
 mod item;
 mod listener;
 mod passed;
+mod recall;
 mod secure;
 mod wait;
 mod wrap;
@@ -41,6 +42,7 @@ use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub(crate) use recall::Recalls;
 pub use secure::SecureError;
 pub(crate) use secure::acceptor;
 
@@ -63,6 +65,7 @@ pub(crate) struct Front {
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
+    pub(crate) recalls: Recalls,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -130,6 +133,14 @@ impl Front {
             {
                 let found = self.canaries.look(&self.dispatch, &self.workers).await;
                 respond::canary(&self.region, found).map(Body::full)
+            }
+            Err(TargetError::Unknown { .. })
+                if path == headers::RECALL_PATH
+                    && peer.trusted
+                    && request.method() == Method::POST =>
+            {
+                self.recalls.tell(self.stamp(peer, request.headers()).id);
+                respond::heard(&self.region).map(Body::full)
             }
             Err(error) => self.refuse(
                 &self.stamp(peer, request.headers()),

@@ -24,7 +24,7 @@ use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
+use crate::front::{Front, Held, Listener, Recalls, SecureError, Tokens, acceptor};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::report;
@@ -123,6 +123,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         phases: Arc::new(Phases::new()),
         workers,
         canaries: Canaries::default(),
+        recalls: Recalls::default(),
         metrics,
     });
     background.start(&front, waiting_cancels, admin, registry);
