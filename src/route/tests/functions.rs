@@ -173,7 +173,7 @@ fn with(world: Snapshot, region: usize, change: impl FnOnce(&mut RegionView)) ->
 #[test]
 fn workers_are_looked_for_before_a_first_one_is_waited_for() {
     let (idle, staffed) = (Some(Some((0, 0, 0))), Some(Some((10, 5, 0))));
-    let world = || fresh(&[(1, idle), (41, staffed), (90, idle)]);
+    let world = || fresh(&[(1, idle), (41, staffed), (90, Some(None))]);
     let all = |world: &Snapshot| {
         let homes = spread(world, &ask());
         homes
@@ -202,7 +202,7 @@ fn workers_are_looked_for_before_a_first_one_is_waited_for() {
     let mut tried = ask();
     tried.tried.add(RegionIndex(1));
     assert_eq!(goes(&world(), &tried).0, 0, "nobody else has any");
-    let nowhere = fresh(&[(1, idle), (41, idle)]);
+    let nowhere = fresh(&[(1, idle), (41, Some(None))]);
     check(&nowhere, 0, Reason::Nearest);
     let old = seen(&[(1, idle), (41, staffed)], Duration::from_secs(60));
     check(&old, 0, Reason::Nearest);
