@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use frontdoor_protocol::presence::WORKER_EVERY;
 use frontdoor_protocol::report::{DEBOUNCE, FunctionReport, Report, VERSION};
 use frontdoor_protocol::subject;
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -61,11 +62,22 @@ impl Speaker {
             calls: (0, 0),
             up: None,
         };
+        // It fails only when everything ends.
+        let mut asks = self
+            .dispatch
+            .link
+            .hear(subject::ASK_REPORTS.to_owned())
+            .await
+            .ok();
         let mut tick = tokio::time::interval(DEBOUNCE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = asked(&mut asks) => {
+                    ledger.ask();
+                    continue;
+                }
                 _ = tick.tick() => {}
             }
             let Some(news) = self.news(&mut ledger, &mut seen) else {
@@ -132,6 +144,17 @@ impl Speaker {
             ..FunctionReport::deployed(version.function, version.id)
         }
     }
+}
+
+/// Ends when an edge asks for everything.
+async fn asked(asks: &mut Option<async_nats::Subscriber>) {
+    if let Some(subscriber) = asks
+        && subscriber.next().await.is_some()
+    {
+        return;
+    }
+    *asks = None;
+    std::future::pending().await
 }
 
 /// Whether something changed since the last question.
