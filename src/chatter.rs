@@ -129,6 +129,11 @@ impl Chatter {
                     if works != worked {
                         worked = works;
                         self.bus(works).await;
+                        if works {
+                            let asked = session.client.publish(subject::ASK_REPORTS, "".into());
+                            // If it is not taken, the regions tell everything every five seconds.
+                            let _ = timeout(PUBLISH, asked).await;
+                        }
                     }
                     if session.is_connected() && session.is_dead(now) {
                         self.metrics.background.nats_connected.set(0);

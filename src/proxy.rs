@@ -17,6 +17,7 @@ mod attempt;
 mod context;
 mod exchange;
 mod failed;
+mod recall;
 mod replay;
 mod story;
 

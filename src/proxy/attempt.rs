@@ -7,10 +7,11 @@ use std::time::Duration;
 use frontdoor_protocol::headers::Execution;
 use h2::RecvStream;
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::Context;
 use super::exchange::{Broken, Exchange};
+use super::recall::LOOK;
 use super::replay::Replay;
 use super::{EdgeProxy, answer, failed};
 use crate::identity;
@@ -162,10 +163,15 @@ impl EdgeProxy {
         let mut deadline = std::pin::pin!(sleep_until(deadline));
         let mut may_move = ctx.identity.is_some_and(|i| i.repeatable);
         loop {
-            match exchange
-                .head(session, replay, deadline.as_mut(), may_move)
-                .await
-            {
+            let head = tokio::select! {
+                biased;
+                head = exchange.head(session, replay, deadline.as_mut(), may_move) => head,
+                () = sleep(LOOK), if !ctx.recalled => {
+                    self.look(exchange, session, ctx, replay);
+                    continue;
+                }
+            };
+            match head {
                 // With nowhere to go, the region may still come back to life.
                 Err(Broken::Suspect) if self.next(ctx, replay, Failure::Lost).is_err() => {
                     may_move = false;
@@ -301,8 +307,9 @@ impl EdgeProxy {
         }
         let next = match elsewhere {
             // Asking who holds an answer is no work that is done again.
+            // And one that was called back has only waited.
             Ok(_) => route::after(failure, &circumstances, || {
-                ctx.polled().is_some() || self.budget.withdraw()
+                ctx.polled().is_some() || ctx.recalled || self.budget.withdraw()
             }),
             Err(_) => route::after(failure, &circumstances, || true).without_region(),
         };

@@ -7,6 +7,7 @@ mod drills;
 mod endurance;
 mod loss;
 mod page;
+mod placement;
 mod replicas;
 mod routing;
 mod secrets;

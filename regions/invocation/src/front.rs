@@ -11,6 +11,7 @@ mod item;
 mod listener;
 mod passed;
 mod progress;
+mod recall;
 mod secure;
 mod wait;
 mod wrap;
@@ -44,6 +45,7 @@ use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub(crate) use recall::Recalls;
 pub use secure::SecureError;
 pub(crate) use secure::Secured;
 
@@ -67,6 +69,7 @@ pub(crate) struct Front {
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
+    pub(crate) recalls: Recalls,
     pub(crate) books: Books,
 }
 
@@ -152,6 +155,14 @@ impl Front {
                 let look = self.canaries.look(&self.dispatch, &self.workers);
                 let found = Box::pin(look).await;
                 respond::canary(&self.region, found).map(Body::full)
+            }
+            Err(TargetError::Unknown { .. })
+                if path == headers::RECALL_PATH
+                    && peer.trusted
+                    && request.method() == Method::POST =>
+            {
+                self.recalls.tell(self.stamp(peer, request.headers()).id);
+                respond::heard(&self.region).map(Body::full)
             }
             Err(error) => {
                 let stamp = self.stamp(peer, request.headers());

@@ -118,6 +118,15 @@ pub(crate) fn canary(region: &HeaderValue, found: Canary) -> Response<Bytes> {
     response
 }
 
+/// The answer to an edge that said something of a call, whatever came of it: the call's own answer tells.
+pub(crate) fn heard(region: &HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(headers::REGION, region.clone());
+    response
+}
+
 /// The answer to a caller whose call takes longer than the caller waits, and can be asked for by its id.
 pub(crate) fn in_progress(stamp: &Stamp) -> Response<()> {
     let head = ResponseHead {

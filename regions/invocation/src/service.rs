@@ -27,7 +27,7 @@ use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, SecureError, Secured, Tokens};
+use crate::front::{Front, Held, Listener, Recalls, SecureError, Secured, Tokens};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::record::Books;
@@ -138,6 +138,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         phases: Arc::new(Phases::new()),
         workers,
         canaries: Canaries::default(),
+        recalls: Recalls::default(),
         books: Books { metrics, spans },
     });
     background.start(&front, waiting_cancels, admin, registry);

@@ -31,6 +31,9 @@ pub const REMAINING_MS: HeaderName = HeaderName::from_static("frontdoor-remainin
 /// Another region could take the call (ours): edge to region, trusted as [`REQUEST_ID`] is. Such a call is declined at
 /// once where it would otherwise wait for the region's own trouble to pass.
 pub const MOVABLE: HeaderName = HeaderName::from_static("frontdoor-movable");
+/// Where an edge says to an invocation service that another region could take a call by now which waits there: POST, with the
+/// call's id in [`REQUEST_ID`]. It then counts as one that came with [`MOVABLE`], if no worker has it.
+pub const RECALL_PATH: &str = "/v2/frontdoor/recall";
 /// The ticket of the invocation service to which another one of its region passes a poll on (ours). Who shows it has asked
 /// whether the caller may.
 pub const RELAYED: HeaderName = HeaderName::from_static("frontdoor-relayed");

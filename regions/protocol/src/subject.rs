@@ -9,6 +9,8 @@ use crate::names::{RegionName, RequestId, VersionId};
 pub const CHATTER: &str = "fd.>";
 /// Reports of all regions.
 pub const REPORTS: &str = "fd.report.*";
+/// An edge that has just come to chatter asks all regions for everything: what changes alone tells nothing of the rest.
+pub const ASK_REPORTS: &str = "fd.ask-reports";
 /// Verdicts of all edges.
 pub const VERDICTS: &str = "fd.edge.*.verdict";
 /// Revoked API keys, for every region at once (`revocation.rs`).

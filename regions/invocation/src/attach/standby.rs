@@ -291,11 +291,11 @@ impl Drop for Standing<'_> {
         if let Some(rank) = ranks.as_mut().and_then(|r| r.get_mut(&self.version)) {
             // Dropped after the lock is free: it holds a stream.
             let ended = rank.pool.remove(self.worker, self.number);
-            let last = rank.pool.len() == 0;
+            let last = !rank.pool.holds(self.worker);
             drop(ranks);
             drop(ended);
             if last && !self.in_order {
-                self.standby.workers.lost(self.version);
+                self.standby.workers.lost(self.version, self.worker);
             }
         }
     }

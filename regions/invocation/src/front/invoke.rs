@@ -213,7 +213,9 @@ impl Front {
             deadline,
             patience,
             outage,
-            workers: movable.then_some(&*self.workers),
+            movable,
+            recalls: &self.recalls,
+            workers: &self.workers,
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let arrival = wait.worker(id, deadline_unix_ms, work).await;
