@@ -83,9 +83,13 @@ impl Prober {
                         region: crate::region::RegionIndex(index),
                         address: endpoint.address,
                     },
-                    // Another edge doubts it: hearsay, but reason to look sooner.
+                    // Another edge doubts it: hearsay, but reason to look sooner. So is each call that failed of late.
                     health: match endpoint.health {
-                        Health::Up | Health::Ramp if region.condition.accused => Health::Suspect,
+                        Health::Up | Health::Ramp
+                            if region.condition.accused || endpoint.risk > 0.0 =>
+                        {
+                            Health::Suspect
+                        }
                         health => health,
                     },
                     rtt: endpoint.rtt,

@@ -49,6 +49,9 @@ pub struct Policy {
     pub service: Duration,
     /// What a first worker takes to start.
     pub cold: Duration,
+    /// What a call that fails costs its caller: a region that fails one call in a hundred is as far as one that takes a
+    /// hundredth of this longer.
+    pub failure: Duration,
     /// When to ask again if nothing at all can be said.
     pub retry_after: Duration,
 }
@@ -131,6 +134,7 @@ impl Default for Policy {
             moves: 2,
             service: Duration::from_millis(500),
             cold: Duration::from_secs(10),
+            failure: Duration::from_secs(5),
             retry_after: Duration::from_secs(5),
         }
     }

@@ -13,6 +13,7 @@ mod freshness;
 mod health;
 mod hearing;
 mod latency;
+mod risk;
 mod site;
 mod snapshot;
 mod state;
@@ -97,9 +98,9 @@ impl Default for Limits {
             silence_to_down: Duration::from_secs(1),
             good_to_up: 5,
             good_to_return: 20,
-            hold_down: Duration::from_secs(30),
+            hold_down: Duration::from_secs(5),
             hold_down_max: Duration::from_secs(300),
-            ramp: Duration::from_secs(60),
+            ramp: Duration::from_secs(10),
             ramp_floor: 0.1,
             bad_to_suspect: 0.2,
             bad_to_down: 0.5,
@@ -142,7 +143,10 @@ impl Table {
             }
             Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
                 ProbeOutcome::Good(rtt) => state.good(rtt, now, &limits),
-                ProbeOutcome::Bad => state.monitor.miss(Miss::Certain, now, &limits),
+                ProbeOutcome::Bad => {
+                    state.failed(now);
+                    state.monitor.miss(Miss::Certain, now, &limits);
+                }
                 ProbeOutcome::Silent => state.monitor.miss(Miss::Silent, now, &limits),
             }),
             Event::Served {
@@ -192,16 +196,17 @@ impl Table {
     ) -> Vec<Transition> {
         let limits = self.limits;
         let miss = |state: &mut EndpointState, miss| {
-            state.monitor.served(0, 1, now, &limits);
+            state.bad(now, &limits);
             state.monitor.miss(miss, now, &limits);
         };
         self.change(endpoint, |state| match outcome {
-            ServedOutcome::Answered(count) => state.monitor.served(count, 0, now, &limits),
+            ServedOutcome::Answered(count) => {
+                state.risk.answered(count, now);
+                state.monitor.served(count, 0, now, &limits);
+            }
             ServedOutcome::Unreachable => miss(state, Miss::Certain),
             ServedOutcome::Silent => miss(state, Miss::Silent),
-            ServedOutcome::Broke | ServedOutcome::Declined => {
-                state.monitor.served(0, 1, now, &limits);
-            }
+            ServedOutcome::Broke | ServedOutcome::Declined => state.bad(now, &limits),
             ServedOutcome::NoWorker | ServedOutcome::NotHere => {}
         })
     }
@@ -300,7 +305,7 @@ impl Table {
             addresses::prune(&mut region.endpoints, now);
             for state in &mut region.endpoints {
                 let region = RegionIndex(index);
-                transitions.extend(state.change(region, |state| state.monitor.tick(now, &limits)));
+                transitions.extend(state.change(region, |state| state.tick(now, &limits)));
             }
         }
         transitions

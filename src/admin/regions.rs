@@ -31,6 +31,8 @@ pub(super) struct Region {
     others: Others,
     weight: f64,
     ramp: f64,
+    /// The share of calls that surely fails there.
+    risk: f64,
     rtt_ms: Option<f64>,
     in_flight: u32,
     served: u64,
@@ -87,6 +89,7 @@ fn region(view: &RegionView, now: Instant) -> Region {
         },
         weight: view.weight,
         ramp: view.ramp,
+        risk: view.risk,
         rtt_ms: view.rtt.map(millis),
         in_flight: endpoints.iter().map(|e| e.in_flight).sum(),
         served: endpoints.iter().map(|e| e.served).sum(),

@@ -121,6 +121,7 @@ pub(super) struct RouteFile {
     pub(super) moves: Option<u8>,
     pub(super) service: Option<Span>,
     pub(super) cold: Option<Span>,
+    pub(super) failure: Option<Span>,
     pub(super) retry_after: Option<Span>,
 }
 

@@ -54,6 +54,7 @@ pub(super) fn policy(file: &RouteFile) -> Result<Policy, RuleError> {
         moves: file.moves.unwrap_or(base.moves),
         service: span(file.service, base.service),
         cold: span(file.cold, base.cold),
+        failure: span(file.failure, base.failure),
         retry_after: span(file.retry_after, base.retry_after),
     };
     require(

@@ -137,7 +137,7 @@ impl EdgeProxy {
                                 Trouble::Broken(Broken::Region(error))
                             }
                             Err(broken) => {
-                                self.suspect(ctx, &exchange, &broken);
+                                self.testify(ctx, &exchange, &broken);
                                 return Err(Trouble::Broken(broken));
                             }
                         }
@@ -266,9 +266,6 @@ impl EdgeProxy {
                 return Some(self.fail(session, ctx, Problematic::BadRequest).await);
             }
         };
-        if failure == Failure::Lost {
-            self.tell(ctx, ServedOutcome::Broke);
-        }
         if self.moves_on(ctx, replay, failure) {
             return None;
         }
@@ -339,10 +336,22 @@ impl EdgeProxy {
             }
     }
 
-    /// Of all calls on a connection that fell silent, the first to leave tells.
-    fn suspect(&self, ctx: &Context, exchange: &Exchange, broken: &Broken) {
-        if matches!(broken, Broken::Suspect) && exchange.lease.first_to_tell() {
-            self.tell(ctx, ServedOutcome::Silent);
+    /// Tells what became of a call that was sent. Of all calls on a connection that fell silent or broke, the first to leave
+    /// tells: what befell one connection is one piece of evidence, however many calls it carried.
+    fn testify(&self, ctx: &Context, exchange: &Exchange, broken: &Broken) {
+        let outcome = match broken {
+            Broken::Suspect => ServedOutcome::Silent,
+            Broken::Region(error) if failed::classify(error) == Failure::Lost => {
+                if error.is_reset() {
+                    // This stream alone.
+                    return self.tell(ctx, ServedOutcome::Broke);
+                }
+                ServedOutcome::Broke
+            }
+            _ => return,
+        };
+        if exchange.lease.first_to_tell() {
+            self.tell(ctx, outcome);
         }
     }
 

@@ -12,6 +12,8 @@ use crate::region::{Health, RegionIndex};
 
 /// The most regions that are compared at the end; the nearest ones, if there are more.
 const PEERS: usize = 16;
+/// A region that fails so many calls is nobody's home.
+const RISKY: f64 = 0.01;
 
 #[derive(Debug, Clone, Copy)]
 struct Peer {
@@ -265,11 +267,12 @@ impl Candidates {
         }
     }
 
-    /// A region may be the key's home unless the call would have to wait there.
+    /// A region may be the key's home unless the call would have to wait there, or is likely to fail.
     fn like(&mut self, key: u64, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
         let parts = rank::predicted(site, known, policy);
         let score = affinity::score(key, site.key, site.weight);
-        if parts.wait + parts.cold <= 0.0 && self.home.is_none_or(|(best, _)| score > best) {
+        let open = parts.wait + parts.cold <= 0.0 && site.risk < RISKY;
+        if open && self.home.is_none_or(|(best, _)| score > best) {
             self.home = Some((score, region));
         }
     }

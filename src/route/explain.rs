@@ -207,14 +207,19 @@ impl fmt::Display for Explanation {
         }
         writeln!(
             f,
-            "{:<20} {:<8} {:>9} {:>9} {:>9} {:>9}  excluded",
-            "region", "health", "rtt ms", "wait ms", "cold ms", "total ms"
+            "{:<20} {:<8} {:>9} {:>9} {:>9} {:>9} {:>9}  excluded",
+            "region", "health", "rtt ms", "wait ms", "cold ms", "risk ms", "total ms"
         )?;
         for line in &self.lines {
-            let Parts { rtt, wait, cold } = line.parts;
+            let Parts {
+                rtt,
+                wait,
+                cold,
+                risk,
+            } = line.parts;
             writeln!(
                 f,
-                "{:<20} {:<8} {rtt:>9.1} {wait:>9.1} {cold:>9.1} {:>9.1}  {}",
+                "{:<20} {:<8} {rtt:>9.1} {wait:>9.1} {cold:>9.1} {risk:>9.1} {:>9.1}  {}",
                 line.region,
                 line.health,
                 line.parts.total(),

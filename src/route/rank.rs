@@ -37,7 +37,7 @@ impl Presence {
     }
 }
 
-/// Predicted time to first byte beyond the work itself, in milliseconds.
+/// Predicted time to first byte beyond the work itself, in milliseconds, and what failures are likely to add to it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct Parts {
     /// One round trip.
@@ -46,6 +46,8 @@ pub struct Parts {
     pub wait: f64,
     /// Until there is a worker at all.
     pub cold: f64,
+    /// What a failed call costs, as often as calls fail there by the platform's fault.
+    pub risk: f64,
 }
 
 /// Below this a report is too old to take a region away (ten seconds: e⁻¹).
@@ -107,6 +109,7 @@ pub(super) fn share(site: &Site, known: &Known) -> f64 {
 pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
     let mut parts = Parts {
         rtt: site.rtt,
+        risk: site.risk * policy.failure.as_secs_f64() * 1000.0,
         ..Parts::default()
     };
     let (Some(trust), Known::Fact(fact, _)) = (site.trust, known) else {
@@ -170,6 +173,6 @@ impl Parts {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> f64 {
-        self.rtt + self.wait + self.cold
+        self.rtt + self.wait + self.cold + self.risk
     }
 }

@@ -88,6 +88,9 @@ impl World for Now<'_> {
     }
 }
 
+/// An endpoint that fails so many more calls than the best of its region is left alone while that one is there.
+const RISKIER: f64 = 0.01;
+
 /// The less busy of two endpoints drawn from those that are as well as their region: round-trip time by calls on their
 /// way.
 pub(super) fn address(view: &RegionView, draw: Draw) -> Option<SocketAddr> {
@@ -95,7 +98,7 @@ pub(super) fn address(view: &RegionView, draw: Draw) -> Option<SocketAddr> {
         let rtt = e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64();
         rtt * (1.0 + f64::from(e.tally.in_flight.load(Ordering::Relaxed)))
     };
-    let usable = |e: &&EndpointView| e.health == view.health;
+    let usable = |e: &&EndpointView| e.health == view.health && e.risk <= view.risk + RISKIER;
     let count = view.endpoints.iter().filter(usable).count();
     if count <= 1 {
         return view.endpoints.iter().find(usable).map(|e| e.address);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::risk::Risk;
 use super::{EndpointState, Latency, Monitor};
 use crate::region::Health;
 
@@ -34,6 +35,7 @@ pub(super) fn answered(endpoints: &mut Vec<EndpointState>, answer: &[SocketAddr]
                 address,
                 monitor: Monitor::new(now),
                 latency: Latency::default(),
+                risk: Risk::new(now),
                 tally: Arc::default(),
                 dropped: None,
             });

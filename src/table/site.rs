@@ -22,6 +22,8 @@ pub struct Site {
     pub ramp: f64,
     /// Round-trip time in milliseconds, measured or assumed.
     pub rtt: f64,
+    /// The share of calls that surely fails there.
+    pub risk: f64,
     /// How much its facts still count; none if it never told what is deployed.
     pub trust: Option<f64>,
     /// A number of its name alone.
@@ -40,6 +42,7 @@ impl From<&RegionView> for Site {
             weight: view.weight,
             ramp: view.ramp,
             rtt: view.distance().as_secs_f64() * 1000.0,
+            risk: view.risk,
             trust: view.trust,
             key: view.key,
         }

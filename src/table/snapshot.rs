@@ -51,6 +51,10 @@ pub struct RegionView {
     pub ramp: f64,
     /// Round-trip time of its nearest usable endpoint.
     pub rtt: Option<Duration>,
+    /// The share of calls that surely fails at the best of its usable endpoints, by the platform's fault.
+    pub risk: f64,
+    /// That share is too large to be called well.
+    pub grey: bool,
     /// Its addresses.
     pub endpoints: Vec<EndpointView>,
     /// When a report of it was last heard, and what it said of its load.
@@ -78,6 +82,10 @@ pub struct EndpointView {
     pub tally: Arc<Tally>,
     /// DNS names it no more; it is used until something that DNS names is well.
     pub dropped: bool,
+    /// The share of calls that surely fails there by the platform's fault.
+    pub risk: f64,
+    /// That share is too large to be called well.
+    pub grey: bool,
 }
 
 /// The last reports of a region, in short.

@@ -16,6 +16,7 @@ use super::facts::{self, Column, Fact, Lesson};
 use super::health::Monitor;
 use super::hearing::Hearing;
 use super::latency::Latency;
+use super::risk::Risk;
 use super::snapshot::{EndpointView, RegionView};
 use super::{Condition, Limits, addresses, freshness};
 use crate::region::{Endpoint, Health, RegionIndex, Row, Tally};
@@ -45,6 +46,7 @@ pub(super) struct EndpointState {
     pub(super) address: SocketAddr,
     pub(super) monitor: Monitor,
     pub(super) latency: Latency,
+    pub(super) risk: Risk,
     pub(super) tally: Arc<Tally>,
     /// Since when DNS names it no more.
     pub(super) dropped: Option<Instant>,
@@ -193,6 +195,8 @@ impl RegionState {
                 rtt: e.latency.value(),
                 tally: Arc::clone(&e.tally),
                 dropped: e.dropped.is_some(),
+                risk: e.risk.chance(now),
+                grey: e.risk.is_grey(),
             })
             .collect();
         let health = endpoints.iter().map(|e| e.health).max();
@@ -205,6 +209,9 @@ impl RegionState {
             .clone()
             .map(|e| e.monitor.weight(now, limits))
             .fold(limits.ramp_floor, f64::max);
+        let usable = endpoints.iter().filter(|e| e.health == health);
+        let surest = usable.min_by(|a, b| a.risk.total_cmp(&b.risk));
+        let (risk, grey) = surest.map_or((0.0, false), |e| (e.risk, e.grey));
         let sure = self.hearing.sure();
         RegionView {
             tag: self.name.tag(),
@@ -215,6 +222,8 @@ impl RegionState {
             weight: self.ordered.unwrap_or(self.weight),
             ramp: ramp.min(self.back(now, limits)),
             rtt: best.filter_map(|e| e.latency.value()).min(),
+            risk,
+            grey,
             endpoints,
             heard: self.hearing.view(),
             condition: Condition::default(),
@@ -263,6 +272,10 @@ impl EndpointState {
         let from = self.monitor.health();
         change(self);
         let to = self.monitor.health();
+        if from != to && (from == Health::Down || to == Health::Down) {
+            // What it was like before says nothing of what it is like after.
+            self.risk.forget();
+        }
         let endpoint = Endpoint {
             region,
             address: self.address,
@@ -273,6 +286,23 @@ impl EndpointState {
     /// A new round-trip time, well answered.
     pub(super) fn good(&mut self, rtt: Duration, now: Instant, limits: &Limits) {
         self.latency.sample(rtt, now);
+        self.risk.checked(now);
         self.monitor.good(now, limits);
+    }
+
+    /// A check or a call that failed by the platform's fault.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.risk.failed(self.tally.served(), now);
+    }
+
+    /// A call that failed by the platform's fault.
+    pub(super) fn bad(&mut self, now: Instant, limits: &Limits) {
+        self.failed(now);
+        self.monitor.served(0, 1, now, limits);
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, limits: &Limits) {
+        self.risk.tick(now);
+        self.monitor.tick(now, limits);
     }
 }

@@ -59,10 +59,9 @@ struct Canaries {
 
 /// Verdicts are believed for this long: they come every second.
 const VERDICT: Duration = Duration::from_secs(2);
-/// Reports come every second; three lost in a row are no accident.
-const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Two lost in a row are enough for a region whose checks fail as well.
-const HEARTBEAT_OF_THE_LOST: Duration = Duration::from_millis(2250);
+/// Reports come every second, over a connection that loses none: two that did not come are no accident. What follows is a
+/// name; calls go by checks.
+const HEARTBEAT: Duration = Duration::from_millis(2250);
 /// News may have been on its way, or waited for the next second, for this long: what comes later was said later.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// The window of live traffic, in two halves.
@@ -186,7 +185,6 @@ impl Memory {
         let lost = self.lost_since(view);
         let since = |at: Instant| lost.is_none_or(|lost| at >= lost + IN_FLIGHT);
         let still_well = heard().filter(|v| v.sight == Sight::Well && since(v.at));
-        let heartbeat = lost.map_or(HEARTBEAT, |_| HEARTBEAT_OF_THE_LOST);
         let canaries = self.canary.as_ref().filter(|c| fresh(c.at, CANARY, now));
         let sick = canaries.is_some_and(|c| c.sick);
         let evidence = Evidence {
@@ -194,12 +192,12 @@ impl Memory {
             answers: self.answered && lost.is_none(),
             well: still_well.count(),
             unwell,
-            heartbeat: self.reported.map(|(_, last)| fresh(last, heartbeat, now)),
+            heartbeat: self.reported.map(|(_, last)| fresh(last, HEARTBEAT, now)),
             speaks_on: self
                 .reported
                 .is_some_and(|(first, last)| last >= first + IN_FLIGHT && since(last)),
             bus,
-            failing: self.failing(now),
+            failing: view.grey || self.failing(now),
             canary: canaries.filter(|_| sick).map(|c| c.last),
             orphans: self.orphans.len(),
         };
@@ -264,7 +262,7 @@ impl Memory {
     fn reported(&mut self, report: &Report, now: Instant) {
         let before = self
             .reported
-            .filter(|(_, last)| fresh(*last, HEARTBEAT_OF_THE_LOST, now));
+            .filter(|(_, last)| fresh(*last, HEARTBEAT, now));
         self.reported = Some((before.map_or(now, |(first, _)| first), now));
         if report.full && !self.orphans.is_empty() {
             // What is not listed is not deployed, and nobody's orphan.

@@ -9,6 +9,7 @@ use frontdoor::table::{Event, Limits, ProbeOutcome, ServedOutcome, Snapshot, Tab
 use frontdoor_protocol::report::Report;
 use frontdoor_protocol::target::Target;
 
+use crate::number;
 use crate::world::{Function, World};
 
 /// One edge.
@@ -29,7 +30,7 @@ impl Edge {
     pub(crate) fn new(world: &World, start: Instant) -> Self {
         let names = crate::places::PLACES[..world.size.regions].iter();
         let names = names.map(|place| (place.name.parse().expect("valid"), 1.0));
-        let mut table = Table::new(names, Limits::default());
+        let mut table = Table::new(names, limits());
         for region in 0..world.size.regions {
             let addresses = vec![address(region)];
             let region = RegionIndex(region);
@@ -154,6 +155,17 @@ impl Edge {
             self.snapshot = self.table.snapshot(at(self.start, now));
             self.stale = false;
         }
+    }
+}
+
+/// The defaults, or with other numbers to try: `EDGE_SIM_HOLD_DOWN` and `EDGE_SIM_RAMP` in seconds.
+fn limits() -> Limits {
+    let base = Limits::default();
+    let seconds = |name, or| number(name).map_or(or, Duration::from_secs);
+    Limits {
+        hold_down: seconds("EDGE_SIM_HOLD_DOWN", base.hold_down),
+        ramp: seconds("EDGE_SIM_RAMP", base.ramp),
+        ..base
     }
 }
 

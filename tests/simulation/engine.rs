@@ -220,8 +220,11 @@ impl<'a> Run<'a> {
         let step = self.now / STEP;
         let every = if self.chooser == Chooser::Dns { 40 } else { 4 };
         if step.is_multiple_of(every) {
-            for (region, state) in self.regions.iter().enumerate() {
-                self.plain[edge].checked(region, state.life == Life::Up && !state.draining);
+            for region in 0..self.regions.len() {
+                let state = &self.regions[region];
+                let well = state.life == Life::Up && !state.draining;
+                let broke = self.breaks(region);
+                self.plain[edge].checked(region, well && !broke);
             }
         }
         if self.edges.is_empty() {
@@ -230,7 +233,9 @@ impl<'a> Run<'a> {
         let checks: Vec<(usize, ProbeOutcome)> = (0..self.regions.len())
             .map(|region| {
                 let there_and_back = self.way(edge, region) + self.way(edge, region);
+                let broke = self.breaks(region);
                 let outcome = match self.regions[region].life {
+                    Life::Up if broke => ProbeOutcome::Bad,
                     Life::Up => ProbeOutcome::Good(Duration::from_micros(there_and_back)),
                     Life::Killed => ProbeOutcome::Bad,
                     Life::Hung => ProbeOutcome::Silent,
@@ -239,6 +244,12 @@ impl<'a> Run<'a> {
             })
             .collect();
         self.edges[edge].tick(checks.into_iter(), self.now);
+    }
+
+    /// Whether a grey region's connection breaks under a check, as it does under half of the calls that fail there.
+    fn breaks(&mut self, region: usize) -> bool {
+        let grey = self.regions[region].grey;
+        grey > 0.0 && self.random.chance(grey / 2.0)
     }
 
     /// One way between an edge and a region, this time.

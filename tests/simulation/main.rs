@@ -3,7 +3,7 @@
 //! * `short_seeds_keep_the_promises`: many small worlds in any weather, each with its own seed. `EDGE_SIM_SEED` replays
 //!   one, `EDGE_SIM_SEEDS` says how many.
 //! * `the_table`: each policy in each scenario, as ratios to an oracle; `EDGE_SIM=full` (which `make sim` sets) takes
-//!   the large world.
+//!   the large world, `EDGE_SIM=small` the small one over `EDGE_SIM_SEEDS` seeds, without judging it.
 //!
 //! README.md has the method and the results.
 
@@ -17,6 +17,7 @@
 mod baseline;
 mod edge;
 mod engine;
+mod grey;
 mod places;
 mod random;
 mod region;

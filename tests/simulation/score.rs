@@ -1,5 +1,7 @@
 //! What a run is judged by.
 
+use frontdoor::route::Policy;
+
 /// Counts of one run.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Score {
@@ -40,6 +42,14 @@ impl Score {
 
     pub(crate) fn mean_overhead(&self) -> f64 {
         mean(&self.overhead)
+    }
+
+    /// Mean time to first byte with each failed call counted as long as routing prices it: who fails many is not fast.
+    pub(crate) fn cost(&self) -> f64 {
+        let price = Policy::default().failure.as_secs_f64() * 1000.0;
+        let answered = self.first.len() as f64;
+        (self.mean() * answered + price * self.failed as f64)
+            / (answered + self.failed as f64).max(1.0)
     }
 
     pub(crate) fn failed_share(&self) -> f64 {

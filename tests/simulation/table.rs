@@ -15,6 +15,7 @@ use crate::world::{Size, World};
 #[derive(Debug, Default, Clone, Copy)]
 struct Line {
     mean: f64,
+    cost: f64,
     p99: f64,
     overhead: f64,
     failed: f64,
@@ -49,6 +50,7 @@ fn line(score: &Score, best: &Score, size: &Size, scenario: Scenario) -> Line {
     let minutes = size.seconds as f64 / 60.0;
     Line {
         mean: score.mean() / best.mean(),
+        cost: score.cost() / best.cost(),
         p99: score.p99() / best.p99(),
         overhead: score.mean_overhead() / best.mean_overhead(),
         failed: score.failed_share() * 100.0,
@@ -121,9 +123,10 @@ fn compare_all(scenarios: &[Scenario], size: Size, seeds: u64) -> (Vec<Vec<Line>
 fn print(name: &str, lines: &[Line]) {
     for (chooser, line) in Chooser::ALL.iter().zip(lines) {
         println!(
-            "| {name} | {} | {:.2} | {:.2} | {:.2} | {:.3} % | {:.2} | {:.0} | {:.1} % |",
+            "| {name} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} % | {:.2} | {:.0} | {:.1} % |",
             chooser.name(),
             line.mean,
+            line.cost,
             line.p99,
             line.overhead,
             line.failed,
@@ -156,9 +159,16 @@ fn hold(weather: Scenario, lines: &[Line]) {
 /// Loose bounds on a small world; the bars themselves are for the large one.
 #[test]
 fn the_table() {
-    let full = std::env::var("EDGE_SIM").is_ok_and(|size| size == "full");
-    let (mut size, seeds) = if full { (LARGE, 3) } else { (SMALL, 1) };
-    let seeds = number("EDGE_SIM_SEEDS").filter(|_| full).unwrap_or(seeds);
+    let asked = std::env::var("EDGE_SIM").unwrap_or_default();
+    let (mut size, seeds) = if asked == "full" {
+        (LARGE, 3)
+    } else {
+        (SMALL, 1)
+    };
+    let measured = matches!(asked.as_str(), "full" | "small");
+    let seeds = number("EDGE_SIM_SEEDS")
+        .filter(|_| measured)
+        .unwrap_or(seeds);
     size.seconds = number("EDGE_SIM_SECONDS").unwrap_or(size.seconds);
     let only = std::env::var("EDGE_SIM_SCENARIO").ok();
     let all = Scenario::ALL.into_iter();
@@ -167,12 +177,12 @@ fn the_table() {
         .collect();
     let (tables, calls) = compare_all(&all, size, seeds);
     println!(
-        "| scenario | policy | mean | p99 | overhead | failed | herd | moves/min | switches |"
+        "| scenario | policy | mean | cost | p99 | overhead | failed | herd | moves/min | switches |"
     );
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (weather, lines) in all.into_iter().zip(&tables) {
         print(weather.name(), lines);
-        if !full {
+        if !measured {
             hold(weather, lines);
         }
     }
@@ -184,6 +194,7 @@ fn the_table() {
 impl Line {
     fn add(&mut self, other: &Self, share: f64) {
         self.mean += other.mean * share;
+        self.cost += other.cost * share;
         self.p99 += other.p99 * share;
         self.overhead += other.overhead * share;
         self.failed += other.failed * share;

@@ -276,9 +276,9 @@ function decision(choice, table, index) {
   if (!table) return make("section", {}, title, words, make("p", { class: "dim" }, "What it was made from was not kept."));
   const lines = table.regions.map(({ region, health, parts, excluded }) => make("tr", { class: region === choice.region ? "chosen" : "" },
     make("td", {}, region), make("td", {}, STATES[health] || health),
-    ...[parts.rtt, parts.wait, parts.cold, parts.rtt + parts.wait + parts.cold].map((ms) => make("td", { class: "number" }, ms.toFixed(1))),
+    ...[parts.rtt, parts.wait, parts.cold, parts.risk, parts.rtt + parts.wait + parts.cold + parts.risk].map((ms) => make("td", { class: "number" }, ms.toFixed(1))),
     make("td", {}, excluded || (region === choice.region ? "chosen" : ""))));
-  const head = make("tr", {}, ...["region", "health", "way ms", "wait ms", "cold ms", "sum ms", "excluded"].map((h) => make("th", { scope: "col", class: h.endsWith("ms") ? "number" : "" }, h)));
+  const head = make("tr", {}, ...["region", "health", "way ms", "wait ms", "cold ms", "risk ms", "sum ms", "excluded"].map((h) => make("th", { scope: "col", class: h.endsWith("ms") ? "number" : "" }, h)));
   return make("section", {}, title, words,
     make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))),
     make("p", { class: table.agrees ? "dim" : "refusal" }, table.agrees ? "Decided again from the same inputs: the same." : "Decided again from the same inputs: another decision."));

@@ -38,6 +38,8 @@ fn build(sketches: Vec<Sketch>) -> Snapshot {
                         rtt: None,
                         tally: Arc::default(),
                         dropped: false,
+                        risk: 0.0,
+                        grey: false,
                     })
                     .collect();
                 let best = view.endpoints.iter().map(|e| e.health).max();

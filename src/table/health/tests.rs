@@ -14,7 +14,11 @@ enum Step {
 use Step::{Good, Leaves, Refused, Served, Silent, Wait};
 
 fn limits() -> Limits {
-    Limits::default()
+    Limits {
+        hold_down: Duration::from_secs(30),
+        ramp: Duration::from_secs(60),
+        ..Limits::default()
+    }
 }
 
 /// Runs steps, each 100 ms after the last, and returns the monitor and its time.

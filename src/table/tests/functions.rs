@@ -283,8 +283,8 @@ fn operators_drain_and_a_return_ramps() {
     let view = |table: &mut Table, after| table.snapshot(now + after).regions[0].clone();
     assert!(!view(&mut table, Duration::ZERO).draining);
     assert!((view(&mut table, Duration::ZERO).ramp - 0.1).abs() < 0.01);
-    assert!((view(&mut table, 30 * SECOND).ramp - 0.5).abs() < 0.01);
-    assert!((view(&mut table, 60 * SECOND).ramp - 1.0).abs() < 0.01);
+    assert!((view(&mut table, 5 * SECOND).ramp - 0.5).abs() < 0.01);
+    assert!((view(&mut table, 10 * SECOND).ramp - 1.0).abs() < 0.01);
     table.apply(
         Event::Ordered {
             region,
