@@ -112,7 +112,8 @@ impl Handler {
             if item.claim {
                 self.claimed(item, record).await
             } else if windows::are_kept(&item) {
-                self.in_windows(item, message.context.client(), record).await
+                self.in_windows(item, message.context.client(), record)
+                    .await
             } else {
                 let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item, record)).await;
                 late.unwrap_or((Outcome::AnswerLost, None))
