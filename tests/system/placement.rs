@@ -183,7 +183,15 @@ async fn calls_follow_a_function_to_where_it_is() {
     come("eu-west");
     stretches.push(Stretch::of(&load, "moved to the middle after a gap", "eu-west").await);
     let calls = load.end().await;
-    assert_eq!(failures(&calls), "");
+    // What ran in the instant of the crash is lost with its worker, and nothing else is.
+    let crash = stretches[3].from;
+    let lost =
+        |c: &Call| c.problem.ends_with("worker-lost") && c.at <= crash && c.at + FOLLOWS >= crash;
+    let failed = calls.iter().filter(|c| !c.answered() && !lost(c));
+    let failed: Vec<Call> = failed.cloned().collect();
+    assert_eq!(failures(&failed), "");
+    let with_it = calls.iter().filter(|c| lost(c)).count();
+    assert!(with_it <= 5, "{with_it} calls were lost with a worker");
     let tried = Tried::read(&world, &calls);
     for stretch in &stretches {
         stretch.holds(&tried);
@@ -195,7 +203,7 @@ async fn calls_follow_a_function_to_where_it_is() {
         .map(|c| (c.at + c.took).saturating_sub(came.max(c.at)))
         .max();
     println!(
-        "{} calls, none failed; of those that met the gap of {:?} the last was answered {longest:?} after it, or after \
+        "{} calls, {with_it} lost with the worker that crashed; of those that met the gap of {:?} the last was answered {longest:?} after it, or after \
          it was sent",
         calls.len(),
         came - gap
