@@ -3,7 +3,7 @@
 # cargo's own variable, if it is set.
 CARGO_TARGET_DIR ?= target
 
-.PHONY: help setup demo test lint bench sim endure drill metrics
+.PHONY: help setup demo test lint bench sim endure drill fuzz metrics
 
 help:
 	@echo 'make demo    build, then run edge, two regions and all they need; prints a curl line; Ctrl-C stops it'
@@ -13,6 +13,7 @@ help:
 	@echo 'make sim     route millions of simulated calls, by our policy and by others, and compare'
 	@echo 'make endure  large bodies, 10,000 waiting calls, 110 kills, calls silent for MINUTES=15 (about 25 minutes)'
 	@echo 'make drill   break everything there is to break, under load, and see the verdicts (about 7 minutes; RUNS=5: 35)'
+	@echo 'make fuzz    feed what comes off the wire with what a fuzzer thinks of, SECONDS=600 for each of five targets'
 	@echo 'make setup   install what the others need and this machine lacks (they do it themselves)'
 
 setup:
@@ -50,6 +51,18 @@ endure: setup
 RUNS ?= 1
 drill: setup
 	ops/drill all --fresh --runs $(RUNS) --markdown --json "$(CARGO_TARGET_DIR)/drills.json"
+
+# fuzz/README.md. The stable toolchain has no sanitizers, and no code of ours needs them: it has no `unsafe`.
+SECONDS ?= 600
+FUZZ = attach chatter config identity protobuf
+fuzz:
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	cargo fuzz build --sanitizer none
+	for target in $(FUZZ); do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-dict=fuzz/dictionaries/$$target.dict -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
 
 # The list of metrics for operators, from the code.
 metrics:

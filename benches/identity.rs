@@ -22,6 +22,7 @@ fn identities(c: &mut Criterion) {
             b"Bearer nvapi-0123456789abcdefghijklmnopqrstuvwxyz-0123456789abcdefghij",
         ),
         poll: Some(b"300"),
+        accept: None,
         idempotency_key: false,
     };
     for (name, facts) in [

@@ -129,6 +129,11 @@ impl Chatter {
                     if works != worked {
                         worked = works;
                         self.bus(works).await;
+                        if works {
+                            let asked = session.client.publish(subject::ASK_REPORTS, "".into());
+                            // If it is not taken, the regions tell everything every five seconds.
+                            let _ = timeout(PUBLISH, asked).await;
+                        }
                     }
                     if session.is_connected() && session.is_dead(now) {
                         self.metrics.background.nats_connected.set(0);
@@ -241,6 +246,14 @@ impl Session {
         let old = |at: Instant| now.saturating_duration_since(at) > ALIVE;
         old(self.begun) && self.peers.echo().is_some_and(old)
     }
+}
+
+/// What a message says, if it is believed.
+#[must_use]
+pub fn heard(subject: &str, payload: &[u8]) -> Option<Event> {
+    let report = hearsay::report(subject, payload).map(Event::Heard);
+    let said = report.or_else(|_| hearsay::verdict(subject, payload).map(Event::Verdict));
+    said.ok()
 }
 
 fn note(event: &NatsEvent, metrics: &Metrics) {

@@ -31,13 +31,23 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         file: name.clone(),
         source,
     })?;
-    let mut settings: Settings =
-        frontdoor_protocol::config::parse_with::<file::File, _>(&name, &text, |name| {
-            std::env::var(name).ok()
-        })?;
+    let mut settings = parse(&name, &text, |name| std::env::var(name).ok())?;
     if let Some(folder) = path.parent() {
         settings.resolve_paths(folder);
     }
     path.clone_into(&mut settings.file);
     Ok(settings)
+}
+
+/// Checks a configuration that is at hand: its name for errors, its text, and the environment that it may speak of. Paths in it
+/// stay as they are written.
+///
+/// # Errors
+/// If it has unknown keys or breaks a rule.
+pub fn parse(
+    name: &str,
+    text: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    frontdoor_protocol::config::parse_with::<file::File, _>(name, text, environment)
 }

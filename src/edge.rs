@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use frontdoor_telemetry::export::{self, ExportError, Spans, Teller};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,9 @@ pub enum EdgeError {
     /// DNS cannot be set up.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A metric cannot be registered.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -114,6 +118,7 @@ struct World {
     budget: Arc<RetryBudget>,
     policy: Arc<ArcSwap<Policy>>,
     diary: Arc<Diary>,
+    spans: Spans,
 }
 
 /// News that waits for the keeper. It takes a microsecond for each, so a full queue means that it is not running.
@@ -143,6 +148,13 @@ pub async fn run(
         .map(|r| r.name.to_string())
         .collect();
     let metrics = Arc::new(Metrics::new(&names)?);
+    reload::show_expiries(&settings, &certificates, &metrics);
+    let teller = Teller {
+        service: "frontdoor-edge",
+        instance: rand::random(),
+        region: None,
+    };
+    let (spans, exporter) = export::open(&settings.telemetry, teller, metrics.spans.clone())?;
     let (writer, reader) = table::place();
     let (events, inbox) = mpsc::channel(EVENTS);
     let budget = Arc::new(RetryBudget::default());
@@ -161,6 +173,7 @@ pub async fn run(
     let world = World {
         policy: Arc::new(ArcSwap::from_pointee(settings.policy)),
         diary: Arc::new(Diary::new(settings.explain)),
+        spans,
         settings,
         dialer,
         metrics,
@@ -174,6 +187,9 @@ pub async fn run(
     let serving = background.child_token();
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run(background.clone()));
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter.run(background.clone()));
+    }
     world.start(&mut tasks, &background, &serving)?;
     let orders = world.take_orders(&mut tasks, &background);
     let reload = Reload {
@@ -384,6 +400,7 @@ impl World {
             pool,
             news: self.events.clone(),
             diary: Arc::clone(&self.diary),
+            spans: self.spans.clone(),
             metrics: Arc::clone(&self.metrics),
         })
     }

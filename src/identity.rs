@@ -5,11 +5,11 @@
 
 pub mod caller;
 pub mod steer;
-pub mod trace;
 
 use std::time::Duration;
 
 use frontdoor_protocol::errand::{self, Asked, Errand};
+use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::poll::{self, PollError};
 use frontdoor_protocol::target::{Target, TargetError};
@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub authorization: Option<&'a [u8]>,
     /// `NVCF-POLL-SECONDS`.
     pub poll: Option<&'a [u8]>,
+    /// `Accept`.
+    pub accept: Option<&'a [u8]>,
     /// Whether `Idempotency-Key` is there.
     pub idempotency_key: bool,
 }
@@ -60,6 +62,24 @@ pub enum Refusal {
     Poll(#[from] PollError),
 }
 
+/// Whom a request asks: `:authority` or an absolute target, else `Host`; empty if it says neither.
+#[must_use]
+pub fn authority(head: &http::request::Parts) -> &str {
+    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(host).unwrap_or_default()
+}
+
+/// Whether `Host` is there where it must be, and is a host or empty (RFC 9112 §3.2). That there is one at most, and that it agrees
+/// with `:authority` or an absolute target, the engine has seen to.
+#[must_use]
+pub fn has_host(head: &http::request::Parts) -> bool {
+    match head.headers.get(http::header::HOST) {
+        None => head.version != http::Version::HTTP_11,
+        Some(host) => host.is_empty() || http::uri::Authority::try_from(host.as_bytes()).is_ok(),
+    }
+}
+
 /// Reads a request's identity.
 ///
 /// # Errors
@@ -74,7 +94,11 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
     };
     let errand = errand::read(&asked, domain)?;
     caller::check(facts.authorization)?;
-    let wait = poll::read(facts.poll)?;
+    let default = match errand {
+        Errand::Invoke(..) => poll::api_default(facts.accept),
+        Errand::Call(_) | Errand::Poll(..) => poll::DEFAULT,
+    };
+    let wait = poll::read_or(facts.poll, default)?;
     let repeatable = facts.idempotency_key
         || matches!(
             *facts.method,
@@ -85,6 +109,28 @@ pub fn read(facts: &Facts<'_>, domain: &str) -> Result<Identity, Refusal> {
         wait,
         repeatable,
     })
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// What a head says.
+    #[must_use]
+    pub fn of(head: &'a http::request::Parts) -> Self {
+        let bytes =
+            |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
+        Self {
+            authority: authority(head),
+            method: &head.method,
+            path: head.uri.path(),
+            function: bytes(headers::FUNCTION_ID),
+            version: bytes(headers::FUNCTION_VERSION_ID),
+            authorization: bytes(http::header::AUTHORIZATION),
+            poll: bytes(headers::POLL_SECONDS),
+            accept: bytes(http::header::ACCEPT),
+            idempotency_key: head.headers.contains_key("idempotency-key"),
+        }
+    }
 }
 
 // === impl Identity ===
@@ -121,6 +167,7 @@ mod tests {
             version: None,
             authorization: Some(b"Bearer key"),
             poll: None,
+            accept: None,
             idempotency_key: false,
         }
     }
@@ -138,6 +185,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_there_and_is_one() {
+        let head = |version, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            request.body(()).expect("valid").into_parts().0
+        };
+        let old = http::Version::HTTP_10;
+        let usual = http::Version::HTTP_11;
+        for host in [HOST, "localhost:8080", "[::1]:80", ""] {
+            assert!(has_host(&head(usual, &[host])), "{host}");
+        }
+        for host in ["a b", "a/b", "a, b", "a:b:c"] {
+            assert!(!has_host(&head(usual, &[host])), "{host}");
+        }
+        assert!(has_host(&head(old, &[])) && !has_host(&head(usual, &[])));
+    }
+
+    #[test]
     fn a_poll_names_a_call_and_no_function() {
         let id = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
         let identity = check(&Facts {
@@ -149,6 +216,23 @@ mod tests {
         .expect("valid");
         assert_eq!(identity.polled(), id.parse().ok());
         assert_eq!(identity.target(), None);
+    }
+
+    #[test]
+    fn who_reads_an_event_stream_through_the_api_waits_longer() {
+        const ID: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
+        let path = format!("/v2/nvcf/pexec/functions/{ID}");
+        let wait = |authority, path| {
+            let facts = Facts {
+                authority,
+                path,
+                accept: Some(b"text/event-stream"),
+                ..facts()
+            };
+            check(&facts).expect("valid").wait
+        };
+        assert_eq!(wait("invocation.localhost", &path), poll::STREAM_DEFAULT);
+        assert_eq!(wait(HOST, "/"), poll::DEFAULT);
     }
 
     #[test]

@@ -7,6 +7,9 @@ mod background;
 mod request;
 mod upstream;
 
+use frontdoor_telemetry::certificate::Expiries;
+use frontdoor_telemetry::export::Counts;
+use frontdoor_telemetry::process;
 use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 pub use self::background::BackgroundMetrics;
@@ -17,12 +20,18 @@ pub use self::upstream::UpstreamMetrics;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What every program shows, under names that are not the edge's own.
+    process: Registry,
     /// Calls and connections.
     pub request: RequestMetrics,
     /// Connections to regions.
     pub upstream: UpstreamMetrics,
     /// Probes, names, reports, the table.
     pub background: BackgroundMetrics,
+    /// How long the certificates in use hold.
+    pub certificates: Expiries,
+    /// Spans for a collector.
+    pub spans: Counts,
 }
 
 // === impl Metrics ===
@@ -37,11 +46,18 @@ impl Metrics {
         let request = RequestMetrics::register(&registry, regions)?;
         let upstream = UpstreamMetrics::register(&registry)?;
         let background = BackgroundMetrics::register(&registry, regions)?;
+        let certificates = Expiries::register(&registry, "")?;
+        let spans = Counts::register(&registry, "")?;
+        let shared = Registry::new();
+        process::register(&shared)?;
         Ok(Self {
             registry,
+            process: shared,
             request,
             upstream,
             background,
+            certificates,
+            spans,
         })
     }
 
@@ -50,7 +66,9 @@ impl Metrics {
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
         // Writing to memory cannot fail; an empty page would tell if it did.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        for registry in [&self.registry, &self.process] {
+            let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
+        }
         text
     }
 }

@@ -17,6 +17,7 @@ mod attempt;
 mod context;
 mod exchange;
 mod failed;
+mod recall;
 mod replay;
 mod story;
 
@@ -25,9 +26,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use frontdoor_protocol::headers;
+use frontdoor_protocol::cors;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::target::TargetError;
+use frontdoor_protocol::trace::{TRACEPARENT, Trace};
+use frontdoor_telemetry::export::Spans;
 use http::Method;
 use pingora_core::ErrorType;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -44,13 +48,12 @@ use self::replay::Replay;
 pub use self::replay::ReplayBudget;
 use crate::explain::Diary;
 use crate::identity::steer::Steering;
-use crate::identity::trace::Trace;
-use crate::identity::{self, Facts};
+use crate::identity::{self, Facts, Refusal};
 use crate::listen::Farewell;
 use crate::listen::certificates::{AskedFor, Certificates};
 use crate::metrics::{Metrics, Outcome};
 use crate::region::RegionIndex;
-use crate::response::{self, Problematic, Record, TRACEPARENT};
+use crate::response::{self, Problematic, Record};
 use crate::route::{self, Policy, RetryBudget};
 use crate::table::{Event, SnapshotReader};
 use crate::upstream::Pool;
@@ -81,6 +84,8 @@ pub struct EdgeProxy {
     pub news: mpsc::Sender<Event>,
     /// The last calls, for whoever asks why.
     pub diary: Arc<Diary>,
+    /// Where parts of calls are told.
+    pub spans: Spans,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -135,7 +140,7 @@ impl EdgeProxy {
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(http::HeaderValue::as_bytes);
         let trace = Trace::read(told, rand::random(), rand::random());
-        Context::new(Instant::now(), seed, id, trace)
+        Context::new(Instant::now(), seed, id, self.spans.sampled(trace))
     }
 
     /// Reads an HTTP/1.1 head within its time; an idle connection may wait for its next one as long as it is kept.
@@ -170,16 +175,14 @@ impl EdgeProxy {
         if let Some(problem) = self.objection(session) {
             return self.fail(session, ctx, problem).await;
         }
-        match identity::read(&facts(session.req_header()), &self.domain) {
+        match identity::read(&Facts::of(session.req_header()), &self.domain) {
             Ok(identity) => {
                 if let Some(polled) = identity.polled() {
                     ctx.id = polled;
                 }
                 ctx.identity = Some(identity);
             }
-            Err(refusal) => {
-                return self.fail(session, ctx, Problematic::Refused(refusal)).await;
-            }
+            Err(refusal) => return self.refuse(session, ctx, refusal).await,
         }
         let headers = &session.req_header().headers;
         let key = headers.get(http::header::AUTHORIZATION);
@@ -229,7 +232,7 @@ impl EdgeProxy {
         let fields: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
         let announced = head.headers.get(http::header::CONTENT_LENGTH);
         let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let host = authority(head);
+        let host = identity::authority(head);
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         let tls = session.digest().and_then(|d| d.ssl_digest.as_ref());
         let asked_for = tls.and_then(|tls| tls.extension.get::<AskedFor>());
@@ -237,7 +240,11 @@ impl EdgeProxy {
             Some(Problematic::Engine(405))
         } else if head.headers.len() > HEADERS || fields + head.raw_path().len() > HEAD_SIZE {
             Some(Problematic::LargeHead)
-        } else if !head.raw_path_is_utf8() || !has_target(head) {
+        } else if !head.raw_path_is_utf8()
+            || !has_target(head)
+            || !identity::has_host(head)
+            || response::hides_the_call(&head.headers)
+        {
             Some(Problematic::BadRequest)
         } else if announced.is_some_and(|length| length > self.admission.limits().body) {
             Some(Problematic::LargeBody)
@@ -245,6 +252,30 @@ impl EdgeProxy {
             Some(Problematic::Misdirected)
         } else {
             None
+        }
+    }
+
+    /// Refuses what no region need see, but for a browser's question whether a page may call the API: that asks for no
+    /// credential, and only there methods are wrong.
+    async fn refuse(
+        &self,
+        session: &mut ServerSession,
+        ctx: &mut Context,
+        refusal: Refusal,
+    ) -> Outcome {
+        let head = session.req_header();
+        let told = match &refusal {
+            Refusal::Target(TargetError::Method { .. }) => {
+                cors::preflight(&head.method, &head.headers)
+            }
+            _ => None,
+        };
+        let Some(told) = told else {
+            return self.fail(session, ctx, Problematic::Refused(refusal)).await;
+        };
+        match answer::write_preflight(session, &told, ctx.id).await {
+            Ok(()) => Outcome::Refused,
+            Err(_) => Outcome::Gone,
         }
     }
 
@@ -281,7 +312,7 @@ impl EdgeProxy {
         let head = session.req_header();
         let record = Record {
             id: ctx.id,
-            trace: ctx.trace.id,
+            trace: ctx.trace,
             target: ctx.identity.and_then(|i| i.target()),
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -304,21 +335,10 @@ impl EdgeProxy {
                 .map_or(snapshot.epoch, |a| a.decision.epoch),
         };
         response::write(&record, &self.metrics);
+        if self.spans.wants(&ctx.trace) {
+            self.spans.tell(response::span(&record));
+        }
         self.keep(ctx, &record);
-    }
-}
-
-fn facts(head: &http::request::Parts) -> Facts<'_> {
-    let bytes = |name: http::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
-    Facts {
-        authority: authority(head),
-        method: &head.method,
-        path: head.uri.path(),
-        function: bytes(headers::FUNCTION_ID),
-        version: bytes(headers::FUNCTION_VERSION_ID),
-        authorization: bytes(http::header::AUTHORIZATION),
-        poll: bytes(headers::POLL_SECONDS),
-        idempotency_key: head.headers.contains_key("idempotency-key"),
     }
 }
 
@@ -334,11 +354,4 @@ fn has_target(head: &RequestHeader) -> bool {
         || begins(b"http://")
         || begins(b"https://")
         || (target == b"*" && head.method == Method::OPTIONS)
-}
-
-/// Whom the caller asked for: `:authority` or an absolute target, else `Host`.
-fn authority(head: &http::request::Parts) -> &str {
-    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    authority.or_else(host).unwrap_or_default()
 }

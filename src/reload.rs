@@ -22,7 +22,7 @@ use crate::listen::certificates::{CertificateError, Certificates};
 use crate::metrics::Metrics;
 use crate::route::Policy;
 use crate::table::Event;
-use crate::upstream::{Dialer, TrustError};
+use crate::upstream::{self, Dialer, TrustError};
 
 /// What reloading needs.
 pub struct Reload {
@@ -134,7 +134,17 @@ impl Reload {
             .send(Event::Configured { limits, weights })
             .await;
         self.settings = new;
+        show_expiries(&self.settings, &self.certificates, &self.metrics);
         Ok(())
+    }
+}
+
+/// Shows when the certificates in use expire.
+pub fn show_expiries(settings: &Settings, certificates: &Certificates, metrics: &Metrics) {
+    metrics.certificates.begin();
+    certificates.show(&metrics.certificates);
+    if let Some(files) = &settings.region_tls {
+        upstream::show_identity(files, &metrics.certificates);
     }
 }
 

@@ -8,5 +8,5 @@ mod headers;
 mod record;
 
 pub use self::failure::{Answer, Limit, Problematic};
-pub use self::headers::{Passing, TRACEPARENT, from_region, to_region};
-pub use self::record::{Record, write};
+pub use self::headers::{Passing, from_region, hides_the_call, to_region};
+pub use self::record::{Record, span, write};

@@ -174,11 +174,18 @@ pub fn decide(
     placed(&world, policy, chosen, seed)
 }
 
-/// Whether a well region would be left for a call, beside those it was in. Cheaper than a decision: it is asked for every
+/// Whether a well region that may have a worker for it would be left for a call, beside those it was in. Cheaper than a decision: it is asked for every
 /// attempt, so that the region knows whether to hurry with a refusal.
 #[must_use]
 pub fn spare(snapshot: &Snapshot, ask: &Ask) -> bool {
     choose::spare(&Now::of(snapshot, ask), ask)
+}
+
+/// Whether a call that waits in a region should be called back, because workers are elsewhere by now. Asked now and then of
+/// every call without an answer.
+#[must_use]
+pub fn better(snapshot: &Snapshot, ask: &Ask, here: RegionIndex) -> bool {
+    choose::better(&Now::of(snapshot, ask), ask, here)
 }
 
 /// An address in the region that was chosen.

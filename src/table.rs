@@ -220,7 +220,8 @@ impl Table {
         now: Instant,
     ) {
         let seen = match outcome {
-            ServedOutcome::Broke | ServedOutcome::Declined | ServedOutcome::NoWorker => Seen::Fault,
+            ServedOutcome::Broke | ServedOutcome::Declined => Seen::Fault,
+            ServedOutcome::NoWorker => Seen::Idle,
             ServedOutcome::NotHere => Seen::Absent,
             ServedOutcome::Answered(_) | ServedOutcome::Unreachable | ServedOutcome::Silent => {
                 return;
@@ -277,7 +278,7 @@ impl Table {
                 )
             },
         );
-        state.reported(&changed);
+        state.reported(changed.iter().copied());
         state.notice_draining(now);
         let mut stale: Vec<Row> = changed
             .iter()
@@ -287,6 +288,7 @@ impl Table {
         stale.dedup();
         for sum in stale {
             self.regions[index].sum_up(sum, self.sums.parts(sum));
+            self.regions[index].reported([sum]);
         }
         for sum in split {
             for state in &mut self.regions {

@@ -12,6 +12,6 @@ mod warm;
 
 pub use self::connection::Lease;
 pub use self::deadline::left;
-pub use self::dialer::{Dialer, TrustError, Wire};
+pub use self::dialer::{Dialer, TrustError, Wire, show_identity};
 pub use self::pool::{Cause, DialError, Pool};
 pub use self::warm::keep_warm;

@@ -2,8 +2,9 @@
 //! directly, in one run.
 //!
 //! Real processes of the binary, real sockets on loopback, a closed loop; see `benches/README.md` for the method.
-//! `make bench` runs it; `--quick` (and cargo's `--test`) only sees that everything works. Prints a table, and JSON at
-//! the end.
+//! `make bench` runs it; `--quick` (and cargo's `--test`) only sees that everything works. Other arguments choose, as
+//! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Prints a table, and JSON
+//! at the end.
 
 mod load;
 mod region;
@@ -22,18 +23,36 @@ struct Span {
     events: u64,
 }
 
+/// Protocols and how many callers.
+const CLIENTS: [(Protocol, usize); 5] = [
+    (Protocol::Http1, 1),
+    (Protocol::Http1, 16),
+    (Protocol::Http1, 64),
+    (Protocol::H2c, 1),
+    (Protocol::H2c, 64),
+];
+
+/// What to measure: all, or what contains one of these.
+struct Chosen(Vec<String>);
+
 fn main() {
     let quick = std::env::args().any(|a| a == "--quick" || a == "--test");
     // `cargo test --bench '*'` of the checks builds without optimisation.
     let quick = quick || cfg!(debug_assertions);
+    let chosen = Chosen(
+        std::env::args()
+            .skip(1)
+            .filter(|a| !a.starts_with("--"))
+            .collect(),
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(run(quick));
+    runtime.block_on(run(quick, &chosen));
 }
 
-async fn run(quick: bool) {
+async fn run(quick: bool, chosen: &Chosen) {
     let span = match quick {
         true => Span {
             warm: Duration::from_millis(100),
@@ -52,14 +71,16 @@ async fn run(quick: bool) {
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for (way, standby) in [("standing stream", 64), ("queue", 0)] {
+        let all = CLIENTS.map(|(protocol, n)| format!("{way}/{}/{n}", protocol.name()));
+        let events = format!("{way}/events");
+        if !all.iter().chain([&events]).any(|name| chosen.is(name)) {
+            continue;
+        }
         let region = Region::start(standby).await;
-        for (protocol, concurrency) in [
-            (Protocol::Http1, 1),
-            (Protocol::Http1, 16),
-            (Protocol::Http1, 64),
-            (Protocol::H2c, 1),
-            (Protocol::H2c, 64),
-        ] {
+        for ((protocol, concurrency), name) in CLIENTS.into_iter().zip(&all) {
+            if !chosen.is(name) {
+                continue;
+            }
             let direct = region
                 .function_caller(protocol)
                 .run(concurrency, span.warm, span.measured / 2)
@@ -72,25 +93,35 @@ async fn run(quick: bool) {
             row(way, protocol, concurrency, &direct, &through, &cpu);
             results.push(entry(way, protocol, concurrency, &direct, &through, &cpu));
         }
-        let direct = region
-            .function_caller(Protocol::Http1)
-            .events(span.events)
-            .await;
-        let through = region.caller(Protocol::Http1).events(span.events).await;
-        println!(
-            "| {way} | events | | {:.3} | {:.3} | {:.3} | {:.3} | |",
-            through.p50,
-            through.p99,
-            through.p50 - direct.p50,
-            through.p99 - direct.p99
-        );
-        results.push(json!({
-            "way": way, "client": "events", "delay_p50_ms": through.p50, "delay_p99_ms": through.p99,
-            "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
-        }));
+        if chosen.is(&events) {
+            let direct = region
+                .function_caller(Protocol::Http1)
+                .events(span.events)
+                .await;
+            let through = region.caller(Protocol::Http1).events(span.events).await;
+            println!(
+                "| {way} | events | | {:.3} | {:.3} | {:.3} | {:.3} | |",
+                through.p50,
+                through.p99,
+                through.p50 - direct.p50,
+                through.p99 - direct.p99
+            );
+            results.push(json!({
+                "way": way, "client": "events", "delay_p50_ms": through.p50, "delay_p99_ms": through.p99,
+                "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
+            }));
+        }
         region.stop();
     }
     println!("{}", Value::Array(results));
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn is(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|part| name.contains(part))
+    }
 }
 
 fn row(

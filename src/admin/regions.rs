@@ -37,6 +37,8 @@ pub(super) struct Region {
     in_flight: u32,
     served: u64,
     endpoints: Vec<Endpoint>,
+    /// How much what it told of its functions still counts; none if it never told of all.
+    trust: Option<f64>,
     report: Option<Report>,
 }
 
@@ -92,6 +94,7 @@ fn region(view: &RegionView, now: Instant) -> Region {
         in_flight: endpoints.iter().map(|e| e.in_flight).sum(),
         served: endpoints.iter().map(|e| e.served).sum(),
         endpoints,
+        trust: view.trust,
         report: view.heard.map(|heard| Report {
             age_ms: u64::try_from(now.saturating_duration_since(heard.at).as_millis())
                 .unwrap_or(u64::MAX),

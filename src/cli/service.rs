@@ -28,23 +28,29 @@ pub(super) fn edge(
         upgrade,
         activated,
     };
-    with(service, frontdoor::config::load, |settings, stop| async {
-        // Before anything else touches TLS: the engine would install another provider.
-        rustls::crypto::aws_lc_rs::default_provider()
-            .install_default()
-            .map_err(|_| anyhow!("a crypto provider is installed already"))?;
-        let successors = successor::on_signal(settings.upgrade.socket.is_some())?;
-        tokio::select! {
-            ran = frontdoor::edge::run(settings, start, stop) => ran.context("the edge cannot run"),
-            never = successors => match never {},
-        }
-    })
+    with(
+        service,
+        frontdoor::config::load,
+        |_| None,
+        |settings, stop| async {
+            // Before anything else touches TLS: the engine would install another provider.
+            rustls::crypto::aws_lc_rs::default_provider()
+                .install_default()
+                .map_err(|_| anyhow!("a crypto provider is installed already"))?;
+            let successors = successor::on_signal(settings.upgrade.socket.is_some())?;
+            tokio::select! {
+                ran = frontdoor::edge::run(settings, start, stop) => ran.context("the edge cannot run"),
+                never = successors => match never {},
+            }
+        },
+    )
 }
 
 pub(super) fn invocation(service: &Service) -> anyhow::Result<ExitCode> {
     with(
         service,
         frontdoor_invocation::config::load,
+        |settings| Some(settings.threads.unwrap_or_else(half_of_the_processors)),
         |settings, stop| async {
             frontdoor_invocation::run(settings, stop)
                 .await
@@ -57,6 +63,7 @@ pub(super) fn worker(service: &Service) -> anyhow::Result<ExitCode> {
     with(
         service,
         frontdoor_worker::config::load,
+        |settings| Some(settings.threads),
         |settings, stop| async {
             frontdoor_worker::run(settings, stop)
                 .await
@@ -72,10 +79,11 @@ pub(super) fn function(listen: SocketAddr, journal: Option<PathBuf>) -> anyhow::
     })
 }
 
-/// Runs a service with its settings, or checks them.
+/// Runs a service with its settings, or checks them. With as many threads as it says; else one for each processor.
 fn with<S, F>(
     service: &Service,
     load: impl FnOnce(&Path) -> Result<S, ConfigError>,
+    threads: impl FnOnce(&S) -> Option<usize>,
     run: impl FnOnce(S, CancellationToken) -> F,
 ) -> anyhow::Result<ExitCode>
 where
@@ -86,7 +94,11 @@ where
         println!("{}: right", service.file.config.display());
         return Ok(ExitCode::SUCCESS);
     }
-    until_signal(many_threads()?, |stop| run(settings, stop))
+    let runtime = match threads(&settings) {
+        None => many_threads()?,
+        Some(threads) => so_many_threads(threads)?,
+    };
+    until_signal(runtime, |stop| run(settings, stop))
 }
 
 /// Runs until the work ends by itself or by a signal.
@@ -127,4 +139,25 @@ pub(super) fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("no runtime")
+}
+
+/// What a region's services run on. One thread runs everything in turn: no task is ever passed to another thread, nor a
+/// thread woken for it.
+fn so_many_threads(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    use tokio::runtime::Builder;
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("no runtime")
+}
+
+/// The others are for the kernel's part of the same calls, NATS, and whoever shares the machine.
+fn half_of_the_processors() -> usize {
+    let all = std::thread::available_parallelism();
+    (all.map_or(1, usize::from) / 2).max(1)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use frontdoor_bus::NatsTable;
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::TelemetryTable;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +35,8 @@ pub(super) struct File {
     pub(super) replay: ReplayFile,
     #[serde(default)]
     pub(super) explain: ExplainFile,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
     #[serde(default)]
     pub(super) limits: LimitsFile,
     #[serde(default)]

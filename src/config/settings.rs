@@ -7,6 +7,7 @@ use std::time::Duration;
 use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::Telemetry;
 
 use super::calls::{self, CallLimits, RegionTls, ReplaySettings, UpstreamSettings};
 use super::explain::{self, ExplainSettings};
@@ -19,6 +20,8 @@ use crate::table::Limits;
 
 /// Connections at once, TLS and plain together: at about 70 kB each, 1.4 GB at the very most.
 const CONNECTIONS: usize = 20_000;
+/// More connections than a process can have file descriptors (Linux: `fs.nr_open`) is a typing error.
+const MOST_CONNECTIONS: usize = 1 << 20;
 /// HTTP/2 streams per client connection: a busy client multiplexes hundreds of waiting calls.
 const STREAMS: u32 = 1_000;
 /// Callers who cannot PING keep their way through NATs and load balancers by ours, and these wait a minute or more.
@@ -79,6 +82,8 @@ pub struct Settings {
     pub replay: ReplaySettings,
     /// What to keep of calls to explain them.
     pub explain: ExplainSettings,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
     /// What callers may take.
     pub calls: CallLimits,
     /// How to stop.
@@ -200,6 +205,7 @@ impl Settings {
         if let Some(nats) = &mut self.nats {
             nats.under(folder);
         }
+        self.telemetry.under(folder);
     }
 }
 
@@ -226,10 +232,17 @@ impl TryFrom<File> for Settings {
             streams: file.listen.streams.unwrap_or(STREAMS),
             ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
+        let public = [Some(listen.https), listen.http];
+        let shared = |port: &SocketAddr| port.port() != 0 && port.port() == listen.admin.port();
         require(
-            listen.connections > 0,
+            !public.iter().flatten().any(shared),
+            "listen.admin",
+            "must have a port of its own, which callers cannot reach",
+        )?;
+        require(
+            (1..=MOST_CONNECTIONS).contains(&listen.connections),
             "listen.connections",
-            "must be at least 1",
+            "must be from 1 to 1048576",
         )?;
         require(listen.streams > 0, "listen.streams", "must be at least 1")?;
         Ok(Self {
@@ -260,6 +273,7 @@ impl TryFrom<File> for Settings {
             region_tls: calls::region_tls(&file.upstream)?,
             replay: calls::replay(&file.replay)?,
             explain: explain::explain(&file.explain)?,
+            telemetry: file.telemetry.try_into()?,
             calls: calls::limits(&file.limits)?,
             stop: Stop {
                 notice: span(file.stop.notice, STOP_NOTICE),

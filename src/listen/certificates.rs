@@ -5,10 +5,12 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use frontdoor_telemetry::certificate::Expiries;
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::tls::TlsRef;
@@ -59,6 +61,8 @@ pub struct Certificates(ArcSwap<Chosen>);
 struct Chosen {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     first: Arc<CertifiedKey>,
+    /// All of them, with the files they came from.
+    files: Vec<(PathBuf, Arc<CertifiedKey>)>,
 }
 
 /// The name that a client asked for in its TLS handshake.
@@ -93,6 +97,13 @@ impl Certificates {
 }
 
 impl Certificates {
+    /// Shows when those in use expire.
+    pub fn show(&self, expiries: &Expiries) {
+        for (file, key) in &self.0.load().files {
+            expiries.show(file, &key.cert);
+        }
+    }
+
     /// Whether both names are served with the same certificate: a connection for one may carry requests for the other
     /// (RFC 9113 §9.1.1), else the request is misdirected (RFC 9110 §15.5.20).
     #[must_use]
@@ -151,7 +162,7 @@ pub fn acceptor(certificates: Arc<Certificates>) -> Result<Acceptor, Certificate
 
 fn read(files: &[CertificateFiles]) -> Result<Chosen, CertificateError> {
     let mut by_name = HashMap::new();
-    let mut first = None;
+    let mut files_of = Vec::with_capacity(files.len());
     for entry in files {
         let file = entry.cert.display().to_string();
         let key = Arc::new(certified(entry)?);
@@ -161,11 +172,16 @@ fn read(files: &[CertificateFiles]) -> Result<Chosen, CertificateError> {
         for name in names {
             by_name.entry(name).or_insert_with(|| Arc::clone(&key));
         }
-        first.get_or_insert(key);
+        files_of.push((entry.cert.clone(), key));
     }
-    let first =
-        first.ok_or_else(|| CertificateError::Tls(rustls::Error::NoCertificatesPresented))?;
-    Ok(Chosen { by_name, first })
+    let (_, first) = files_of.first().ok_or(CertificateError::Tls(
+        rustls::Error::NoCertificatesPresented,
+    ))?;
+    Ok(Chosen {
+        by_name,
+        first: Arc::clone(first),
+        files: files_of,
+    })
 }
 
 fn certified(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {

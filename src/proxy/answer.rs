@@ -63,6 +63,26 @@ pub(super) async fn continue_body(session: &mut ServerSession) -> Result<()> {
     Ok(())
 }
 
+/// Answers a browser that asks whether a page may call.
+pub(super) async fn write_preflight(
+    session: &mut ServerSession,
+    told: &http::HeaderMap,
+    id: RequestId,
+) -> Result<()> {
+    let mut head = ResponseHeader::build(StatusCode::OK, Some(told.len() + 4))?;
+    head.insert_header(http::header::SERVER, &SERVER_NAME[..])?;
+    for (name, value) in told {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    head.insert_header(http::header::CONTENT_LENGTH, 0)?;
+    response::from_region(&mut head, id)?;
+    if let ServerSession::H2(session) = session {
+        return session.write_response_header(Box::new(head), true);
+    }
+    session.write_response_header(Box::new(head)).await?;
+    session.finish_body().await
+}
+
 /// Writes the edge's own answer.
 pub(super) async fn write_problem(
     session: &mut ServerSession,

@@ -7,12 +7,14 @@ use std::time::Duration;
 use frontdoor_protocol::headers::Execution;
 use h2::RecvStream;
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::Context;
 use super::exchange::{Broken, Exchange};
+use super::recall::LOOK;
 use super::replay::Replay;
-use super::{EdgeProxy, answer, authority, failed};
+use super::{EdgeProxy, answer, failed};
+use crate::identity;
 use crate::metrics::Outcome;
 use crate::region::Endpoint;
 use crate::response::{self, Passing, Problematic};
@@ -161,10 +163,15 @@ impl EdgeProxy {
         let mut deadline = std::pin::pin!(sleep_until(deadline));
         let mut may_move = ctx.identity.is_some_and(|i| i.repeatable);
         loop {
-            match exchange
-                .head(session, replay, deadline.as_mut(), may_move)
-                .await
-            {
+            let head = tokio::select! {
+                biased;
+                head = exchange.head(session, replay, deadline.as_mut(), may_move) => head,
+                () = sleep(LOOK), if !ctx.recalled => {
+                    self.look(exchange, session, ctx, replay);
+                    continue;
+                }
+            };
+            match head {
                 // With nowhere to go, the region may still come back to life.
                 Err(Broken::Suspect) if self.next(ctx, replay, Failure::Lost).is_err() => {
                     may_move = false;
@@ -297,8 +304,9 @@ impl EdgeProxy {
         }
         let next = match elsewhere {
             // Asking who holds an answer is no work that is done again.
+            // And one that was called back has only waited.
             Ok(_) => route::after(failure, &circumstances, || {
-                ctx.polled().is_some() || self.budget.withdraw()
+                ctx.polled().is_some() || ctx.recalled || self.budget.withdraw()
             }),
             Err(_) => route::after(failure, &circumstances, || true).without_region(),
         };
@@ -388,7 +396,7 @@ fn to_region(
             .and_then(|a| a.as_inet())
             .map(std::net::SocketAddr::ip),
         tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
-        authority: authority(head),
+        authority: identity::authority(head),
         trace: ctx.trace,
         scheme: if secure {
             http::uri::Scheme::HTTPS

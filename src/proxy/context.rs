@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::trace::Trace;
 
 use crate::explain::Story;
 use crate::identity::Identity;
-use crate::identity::trace::Trace;
 use crate::region::{Endpoint, Flight, RegionIndex};
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
@@ -37,6 +37,8 @@ pub(super) struct Context {
     pub(super) tried: Tried,
     /// Attempts begun.
     pub(super) attempts: u8,
+    /// The region that has it was told that another one has workers for it.
+    pub(super) recalled: bool,
     /// The last failure.
     pub(super) failure: Option<Failure>,
     /// Why there was no further attempt.
@@ -74,6 +76,7 @@ impl Context {
             named: None,
             tried: Tried::default(),
             attempts: 0,
+            recalled: false,
             failure: None,
             stop: None,
             single: false,
@@ -117,6 +120,7 @@ impl Context {
     /// An attempt begins.
     pub(super) fn begin(&mut self, decision: Decision, flight: Flight) {
         self.attempts = self.attempts.saturating_add(1);
+        self.recalled = false;
         self.tried.add(decision.region);
         self.attempt = Some(Attempt { decision, flight });
         if let Some(story) = &mut self.story {

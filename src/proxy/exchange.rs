@@ -37,6 +37,8 @@ pub(super) struct Exchange {
     pub(super) lease: Lease,
     upload: Upload,
     answer: ResponseFuture,
+    /// The answer to what was said beside; it tells nothing.
+    mentioned: Option<ResponseFuture>,
 }
 
 /// How an exchange failed.
@@ -93,7 +95,14 @@ impl Exchange {
             lease,
             upload,
             answer,
+            mentioned: None,
         })
+    }
+
+    /// Says something else on the same connection, if it takes that; nothing is heard of it.
+    pub(super) fn mention(&mut self, request: http::Request<()>) {
+        let sent = self.lease.send(request, true);
+        self.mentioned = sent.ok().map(|(answer, _)| answer);
     }
 
     /// Sends the body until the answer's head is there. May be called again after [`Broken::Suspect`].
@@ -109,6 +118,7 @@ impl Exchange {
                 biased;
                 answer = &mut self.answer => return answer.map_err(Broken::Region),
                 step = self.upload.step(session, replay) => step?,
+                () = ended(&mut self.mentioned) => {}
                 () = self.lease.suspected(), if may_move => return Err(Broken::Suspect),
                 () = &mut deadline => return Err(Broken::Late),
             }
@@ -241,6 +251,15 @@ async fn leave(session: &mut ServerSession) -> Box<Error> {
         Err(error) => error,
         Ok(_) => std::future::pending().await,
     }
+}
+
+/// Dropped before its end it would take back what was said.
+async fn ended(mentioned: &mut Option<ResponseFuture>) {
+    match mentioned {
+        Some(answer) => drop(answer.await),
+        None => return std::future::pending().await,
+    }
+    *mentioned = None;
 }
 
 async fn piece(body: &mut RecvStream) -> Result<Piece, h2::Error> {

@@ -25,6 +25,7 @@ pub(super) fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("replay", old.replay == new.replay),
         ("limits", old.calls == new.calls),
         ("explain", old.explain == new.explain),
+        ("telemetry", old.telemetry == new.telemetry),
         ("steering", old.steering == new.steering),
         ("stop", old.stop == new.stop),
         ("upgrade", old.upgrade == new.upgrade),

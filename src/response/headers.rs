@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::trace::{TRACEPARENT, TRACESTATE, Trace};
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
 
-use crate::identity::trace::Trace;
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Where a call stands in a distributed trace (W3C Trace Context).
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers of a caller that claim what only a front door may say.
@@ -39,6 +35,16 @@ const OF_THE_CONNECTION: [&str; 9] = [
     "http2-settings",
     "expect",
     "host",
+];
+
+/// Headers that say what is called, by whom and how: the edge acts on them, and its region must see the same.
+const OF_THE_CALL: [&str; 6] = [
+    "authorization",
+    "function-id",
+    "function-version-id",
+    "nvcf-poll-seconds",
+    "idempotency-key",
+    "content-length",
 ];
 
 /// What the edge says about a call to its region.
@@ -88,7 +94,7 @@ pub fn to_region(
         let stays = OF_THE_CONNECTION.contains(&name.as_str())
             || SPOOFABLE.contains(&name.as_str())
             || name.as_str().starts_with(headers::OUR_PREFIX)
-            || (*name == TRACESTATE && !passing.trace.continued)
+            || (*name == TRACESTATE && !passing.trace.is_continued())
             || (name == http::header::TE && value != "trailers")
             || nominated
                 .iter()
@@ -116,6 +122,14 @@ pub fn to_region(
     let scheme = if passing.tls { "https" } else { "http" };
     travelling.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     Ok(request)
+}
+
+/// Whether `Connection` claims for this connection what concerns everybody on the way, which RFC 9110 §7.6.1 forbids. It
+/// would have to be removed here, and a region would be blamed for not having a function that it was never told of.
+#[must_use]
+pub fn hides_the_call(headers: &http::HeaderMap) -> bool {
+    let claims = |name: &str| OF_THE_CALL.iter().any(|of| of.eq_ignore_ascii_case(name));
+    nominated(headers).into_iter().any(claims)
 }
 
 /// The headers that `Connection` declares to be of this connection only.

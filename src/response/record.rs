@@ -1,11 +1,13 @@
-//! The end of a call in the books: counters and the access line.
+//! The end of a call in the books: counters, the access line, and the span if one is wanted.
 //!
 //! Called once per call by `proxy.rs`, also when the caller left. Writes no credential and no body.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::target::Target;
+use frontdoor_protocol::trace::Trace;
+use frontdoor_telemetry::span::{Kind, Span, method_name};
 
 use crate::metrics::{Metrics, Outcome};
 use crate::region::RegionIndex;
@@ -17,7 +19,7 @@ pub struct Record<'a> {
     /// Its id.
     pub id: RequestId,
     /// Its trace.
-    pub trace: u128,
+    pub trace: Trace,
     /// What was called, if that was clear.
     pub target: Option<Target>,
     /// The method.
@@ -66,7 +68,7 @@ pub fn write(record: &Record<'_>, metrics: &Metrics) {
     tracing::info!(
         target: "access",
         id = %record.id,
-        trace = %format_args!("{:032x}", record.trace),
+        trace = %format_args!("{:032x}", record.trace.id),
         function = record.target.map(|t| tracing::field::display(t.function)),
         version = record.target.and_then(|t| t.version).map(tracing::field::display),
         method = record.method,
@@ -86,4 +88,46 @@ pub fn write(record: &Record<'_>, metrics: &Metrics) {
         sent = record.sent,
         epoch = record.epoch,
     );
+}
+
+/// The edge's part in the call, for whoever collects such: what the access line says, under the names of OpenTelemetry's
+/// conventions where they have one.
+#[must_use]
+pub fn span(record: &Record<'_>) -> Span {
+    let text = |value: &dyn std::fmt::Display| value.to_string();
+    let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+    let failed = matches!(record.outcome, Outcome::Failed | Outcome::Broken);
+    Span::ended(
+        record.trace,
+        Kind::Server,
+        method_name(record.method),
+        SystemTime::now(),
+        record.total,
+    )
+    .with("http.request.method", Some(record.method.to_owned()))
+    .with("url.path", Some(record.path.to_owned()))
+    .with(
+        "http.response.status_code",
+        (record.status > 0).then(|| i64::from(record.status)),
+    )
+    .with("frontdoor.request_id", Some(text(&record.id)))
+    .with(
+        "frontdoor.function",
+        record.target.map(|t| text(&t.function)),
+    )
+    .with(
+        "frontdoor.function_version",
+        record.target.and_then(|t| t.version).map(|v| text(&v)),
+    )
+    .with("frontdoor.outcome", Some(record.outcome.as_str()))
+    .with(
+        "frontdoor.region",
+        record.region.map(|(_, name)| name.to_owned()),
+    )
+    .with("frontdoor.reason", record.reason.map(Reason::as_str))
+    .with("frontdoor.attempts", Some(i64::from(record.attempts)))
+    .with("frontdoor.failure", record.failure.map(Failure::as_str))
+    .with("frontdoor.stop", record.stop.map(Why::as_str))
+    .with("frontdoor.first_byte_us", record.first_byte.map(micros))
+    .failed(failed.then(|| record.outcome.as_str()))
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure and without allocation. In calm weather it reads the few nearest regions: the order is by round-trip time,
 //! and a region that is farther than the best one's whole prediction cannot be a peer. Only when no
-//! well region has the function does it read all.
+//! well region has the function, or none of those that take their share has a worker for it, does it read all.
 
 use super::draw::Draw;
 use super::rank::{self, Presence, Tier};
@@ -31,6 +31,8 @@ struct Candidates {
     /// The prediction of the nearest of all that were compared.
     nearest: f64,
     passed_over: Option<Reason>,
+    /// One of them may have a worker for the call.
+    staffed: bool,
     /// The best liked by the affinity key.
     home: Option<(f64, RegionIndex)>,
 }
@@ -48,20 +50,39 @@ pub(super) fn choose(
     }
     let mut candidates = Candidates::new();
     among_well(world, policy, ask, draw, &mut candidates);
-    candidates
-        .pick(draw)
+    let staffed = match candidates.staffed {
+        true => None,
+        false => among_staffed(world, policy, ask, draw),
+    };
+    staffed
+        .or_else(|| candidates.pick(draw))
         .or_else(|| among_all(world, policy, ask, draw))
         .ok_or_else(|| refusal(world, policy))
 }
 
-/// Whether a well region would be left for the call; the first one that is found is enough.
+/// Whether a well region that may have a worker would be left for the call; the first one that is found is enough.
 pub(super) fn spare(world: &impl World, ask: &Ask) -> bool {
     world.order().iter().any(|&region| {
         let (site, known) = (world.site(region), world.known(region));
         !ask.tried.contains(region)
             && rank::tier(&site, &known) == Some(Tier::Well)
             && rank::presence(&site, &known).may_serve()
+            && !rank::idle(&site, &known)
     })
+}
+
+/// Whether the region where a call waits says that it has nobody for it, while another one, where it was not yet, has.
+pub(super) fn better(world: &impl World, ask: &Ask, here: RegionIndex) -> bool {
+    let idle = |region| rank::idle(&world.site(region), &world.known(region));
+    world.order().contains(&here)
+        && idle(here)
+        && world.order().iter().any(|&region| {
+            let (site, known) = (world.site(region), world.known(region));
+            let tier = rank::tier(&site, &known);
+            !ask.tried.contains(region)
+                && tier.is_some_and(|tier| tier < Tier::LastResort)
+                && rank::staffed(&site, &known)
+        })
 }
 
 /// Whether a call that names a region is sent there. One that drains or has no weight is: it is tried so before it gets
@@ -110,6 +131,20 @@ fn among_well(
     }
 }
 
+/// Who has workers, where all that take their share say that they have none: one that returns, or is suspect, answers
+/// sooner than one in which the call waits for a first worker, which may never come.
+fn among_staffed(
+    world: &impl World,
+    policy: &Policy,
+    ask: &Ask,
+    draw: Draw,
+) -> Option<(RegionIndex, Reason)> {
+    best(world, policy, draw, |region, site, known| {
+        let tier = rank::tier(site, known).filter(|tier| *tier < Tier::LastResort)?;
+        (rank::staffed(site, known) && !ask.tried.contains(region)).then_some(tier)
+    })
+}
+
 /// What is left otherwise: the best tier there is, ramps and breakers or not.
 fn among_all(
     world: &impl World,
@@ -117,19 +152,30 @@ fn among_all(
     ask: &Ask,
     draw: Draw,
 ) -> Option<(RegionIndex, Reason)> {
-    let read = |region: &RegionIndex| (*region, world.site(*region), world.known(*region));
     let held = world
         .order()
         .iter()
-        .map(read)
-        .any(|(_, site, known)| rank::presence(&site, &known) == Presence::Here);
+        .any(|&region| rank::presence(&world.site(region), &world.known(region)) == Presence::Here);
+    best(world, policy, draw, |region, site, known| {
+        let tier = rank::tier(site, known)?;
+        // If somebody has it, a region that has not can only say so.
+        let lacks = held && rank::presence(site, known) == Presence::Absent;
+        (!lacks && !ask.tried.contains(region)).then_some(tier)
+    })
+}
+
+/// The choice within the best tier of those that have one.
+fn best(
+    world: &impl World,
+    policy: &Policy,
+    draw: Draw,
+    tier: impl Fn(RegionIndex, &Site, &Known) -> Option<Tier>,
+) -> Option<(RegionIndex, Reason)> {
     let open = || {
-        let all = world.order().iter().map(read);
+        let all = world.order().iter();
+        let all = all.map(|region| (*region, world.site(*region), world.known(*region)));
         all.filter_map(|(region, site, known)| {
-            let tier = rank::tier(&site, &known)?;
-            // If somebody has it, a region that has not can only say so.
-            let lacks = held && rank::presence(&site, &known) == Presence::Absent;
-            (!lacks && !ask.tried.contains(region)).then_some((tier, region, site, known))
+            Some((tier(region, &site, &known)?, region, site, known))
         })
     };
     let tier = open().map(|(tier, ..)| tier).min()?;
@@ -181,6 +227,7 @@ impl Candidates {
             bound: f64::INFINITY,
             nearest: f64::INFINITY,
             passed_over: None,
+            staffed: false,
             home: None,
         }
     }
@@ -193,6 +240,7 @@ impl Candidates {
 
     fn add(&mut self, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
         let total = rank::predicted(site, known, policy).total();
+        self.staffed |= !rank::idle(site, known);
         if self.nearest.is_infinite() {
             self.nearest = total;
         }

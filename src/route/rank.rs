@@ -85,6 +85,18 @@ pub(super) fn presence(site: &Site, known: &Known) -> Presence {
     }
 }
 
+/// Whether the region says, and not too long ago, that the function has no worker there: a call would wait for the first.
+pub(super) fn idle(site: &Site, known: &Known) -> bool {
+    let fresh = site.trust.is_some_and(|trust| trust >= BELIEVED);
+    fresh && matches!(known, Known::Fact(fact, _) if fact.deployed() && !fact.staffed())
+}
+
+/// Whether it said, however long ago, that the function has workers there.
+pub(super) fn staffed(site: &Site, known: &Known) -> bool {
+    let said = matches!(known, Known::Fact(fact, _) if fact.deployed() && fact.staffed());
+    said && presence(site, known) == Presence::Here
+}
+
 /// The share of its calls that a region takes while it, or the function in it, has to prove itself.
 pub(super) fn share(site: &Site, known: &Known) -> f64 {
     match known.lesson() {

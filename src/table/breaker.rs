@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Pure. Only the platform's faults count (a connection that broke before the answer, a region that declined), never a
-//! status of the container. "Not deployed here" is no fault: it just skips the pair for a while. Kept
-//! only for pairs with something to remember, so its memory is bounded.
+//! status of the container. "Not deployed here" is no fault: it just skips the pair for a while. A pair that failed for
+//! want of workers is well again when a report says that workers have come, without a trial: that was all that was wrong
+//! with it. Kept only for pairs with something to remember, so its memory is bounded.
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,10 @@ pub(super) struct Breaker {
     /// Calls of the pair when they were last counted.
     sent: u32,
     faults: u32,
+    /// Faults that had another cause than the want of workers, since it was closed last.
+    others: u32,
+    /// Whether there were workers when a report last said.
+    staffed: bool,
     trips: u32,
 }
 
@@ -53,22 +58,42 @@ enum State {
 // === impl Breaker ===
 
 impl Breaker {
-    /// `sent` counts the pair's calls, for ever and wrapping.
-    pub(super) const fn new(now: Instant, sent: u32) -> Self {
+    /// `sent` counts the pair's calls, for ever and wrapping; `staffed` says whether reports know of workers.
+    pub(super) const fn new(now: Instant, sent: u32, staffed: bool) -> Self {
         Self {
             state: State::Closed,
             absent_until: None,
             window: Window::new(now),
             sent,
             faults: 0,
+            others: 0,
+            staffed,
             trips: 0,
         }
     }
 
     /// The platform failed a call.
     pub(super) fn fault(&mut self, sent: u32, now: Instant) {
+        self.others = self.others.saturating_add(1);
+        self.idle(sent, now);
+    }
+
+    /// A call found nobody to run it.
+    pub(super) fn idle(&mut self, sent: u32, now: Instant) {
         self.faults += 1;
         self.tick(sent, now);
+    }
+
+    /// A report says whether there are workers. If they have come, what failed for want of them is forgotten. A report that was
+    /// made before they were lost says what the one before said, and changes nothing.
+    pub(super) fn reported(&mut self, staffed: bool) {
+        let came = staffed && !self.staffed;
+        self.staffed = staffed;
+        if came && self.others < FAULTS {
+            self.window.clear();
+            self.faults = 0;
+            self.close();
+        }
     }
 
     /// The region says that the function is not deployed there.
@@ -102,7 +127,7 @@ impl Breaker {
             State::Trial { .. } if bad >= TRIAL_FAULTS => self.open(now),
             State::Trial { until } if now >= until => {
                 self.window.clear();
-                self.state = State::Closed;
+                self.close();
             }
             _ => {}
         }
@@ -119,8 +144,13 @@ impl Breaker {
     }
 
     /// Whether there is nothing to remember.
-    pub(super) fn idle(&mut self, now: Instant) -> bool {
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.lesson() == Lesson::None && self.window.bad(now) == 0
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.others = 0;
     }
 
     fn open(&mut self, now: Instant) {
@@ -140,7 +170,7 @@ mod tests {
     /// So many calls, of which so many failed, then the lesson.
     fn after(calls: u32, faults: u32) -> (Breaker, Instant) {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now, 0);
+        let mut breaker = Breaker::new(now, 0, true);
         for n in 1..=faults {
             breaker.fault(calls * n / faults, now);
         }
@@ -179,13 +209,48 @@ mod tests {
         assert_eq!(breaker.lesson(), Lesson::Trial);
         breaker.tick(40, start + 21 * SECOND);
         assert_eq!(breaker.lesson(), Lesson::None);
-        assert!(breaker.idle(start + 21 * SECOND));
+        assert!(breaker.is_idle(start + 21 * SECOND));
+    }
+
+    #[test]
+    fn workers_that_come_close_what_their_want_has_opened() {
+        let now = Instant::now();
+        for (others, expected) in [(0, Lesson::None), (4, Lesson::None), (5, Lesson::Broken)] {
+            let mut breaker = Breaker::new(now, 0, true);
+            for n in 1..=10 {
+                match n <= others {
+                    true => breaker.fault(n, now),
+                    false => breaker.idle(n, now),
+                }
+            }
+            breaker.reported(true);
+            assert_eq!(breaker.lesson(), Lesson::Broken, "it was made before");
+            breaker.reported(false);
+            breaker.tick(10, now + SECOND);
+            assert_eq!(breaker.lesson(), Lesson::Broken, "nobody has come");
+            breaker.reported(true);
+            assert_eq!(breaker.lesson(), expected, "{others} had other causes");
+            breaker.tick(10, now + SECOND);
+            assert_eq!(breaker.lesson(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_known_without_workers_is_closed_by_the_first() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now, 0, false);
+        (1..=5).for_each(|n| breaker.idle(n, now));
+        breaker.tick(5, now + 5 * SECOND);
+        assert_eq!(breaker.lesson(), Lesson::Trial);
+        breaker.reported(true);
+        assert_eq!(breaker.lesson(), Lesson::None);
+        assert!(breaker.is_idle(now + 5 * SECOND));
     }
 
     #[test]
     fn absence_is_believed_for_half_a_minute_or_until_a_report() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now, 0);
+        let mut breaker = Breaker::new(now, 0, true);
         breaker.absent(now);
         breaker.tick(0, now + 29 * SECOND);
         assert_eq!(breaker.lesson(), Lesson::Absent);

@@ -72,6 +72,12 @@ impl Fact {
         self.speakers > 0
     }
 
+    /// Whether it has workers, by what was reported.
+    #[must_use]
+    pub const fn staffed(&self) -> bool {
+        self.slots > 0
+    }
+
     /// Several versions as one function: what any of them can do.
     pub(super) fn and(self, other: Self) -> Self {
         let slots = self.slots.saturating_add(other.slots);

@@ -17,7 +17,7 @@ pub enum Fault {
     None,
     /// It does not answer us, and there is nobody to compare with.
     Unsure,
-    /// It is gone, for others as well.
+    /// It is gone, and not for us alone: others miss it too, or its reports have stopped.
     RegionDown,
     /// Others reach it and we do not.
     MyPath,

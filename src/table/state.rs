@@ -56,6 +56,8 @@ pub(super) struct EndpointState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     Fault,
+    /// Nobody was there to run it.
+    Idle,
     Absent,
 }
 
@@ -120,27 +122,34 @@ impl RegionState {
         }
         let sent = self.sent(row);
         // The call that taught this was sent before.
-        let new = || Breaker::new(now, sent.wrapping_sub(1));
+        let staffed = self.column.fact(row).staffed();
+        let new = || Breaker::new(now, sent.wrapping_sub(1), staffed);
         let breaker = self.lessons.entry(row).or_insert_with(new);
         match seen {
             Seen::Fault => breaker.fault(sent, now),
+            Seen::Idle => breaker.idle(sent, now),
             Seen::Absent => breaker.absent(now),
         }
         let lesson = breaker.lesson();
         self.teach(row, lesson);
     }
 
-    /// Facts changed by a report: one that came to be deployed is not absent.
-    pub(super) fn reported(&mut self, rows: &[Row]) {
+    /// Facts changed by a report: one that came to be deployed is not absent, and workers that came are there.
+    pub(super) fn reported(&mut self, rows: impl IntoIterator<Item = Row>) {
         if self.lessons.is_empty() {
             return;
         }
         for row in rows {
-            if self.column.fact(*row).lesson != Lesson::Absent
-                && let Some(breaker) = self.lessons.get_mut(row)
-            {
+            let fact = self.column.fact(row);
+            let Some(breaker) = self.lessons.get_mut(&row) else {
+                continue;
+            };
+            if fact.lesson != Lesson::Absent {
                 breaker.deployed();
             }
+            breaker.reported(fact.staffed());
+            let lesson = breaker.lesson();
+            self.teach(row, lesson);
         }
     }
 
@@ -171,7 +180,7 @@ impl RegionState {
         lessons.retain(|row, breaker| {
             breaker.tick(self.sent(*row), now);
             self.teach(*row, breaker.lesson());
-            !breaker.idle(now)
+            !breaker.is_idle(now)
         });
         self.lessons = lessons;
     }

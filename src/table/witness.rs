@@ -275,8 +275,11 @@ impl Memory {
                 self.staffed.remove(&version);
                 self.orphans.remove(&version);
             } else if function.workers > 0 {
-                if !self.orphans.is_empty() {
-                    self.orphans.remove(&version);
+                let came = !self.orphans.is_empty() && self.orphans.remove(&version);
+                let missed = |c: &Canaries| c.last == Canary::Workers;
+                if came && self.canary.as_ref().is_some_and(missed) {
+                    // What canaries missed has come: the next ones judge what is there now.
+                    self.canary = None;
                 }
                 if self.staffed.len() < VERSIONS {
                     self.staffed.insert(version);

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use frontdoor_telemetry::certificate::Expiries;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -128,6 +129,15 @@ impl Dialer {
             // The configuration does not allow it; never in the clear what should be secured.
             (Some(_), None) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+}
+
+/// Shows when our own certificate expires, if regions are shown one.
+pub fn show_identity(files: &RegionTls, expiries: &Expiries) {
+    if let Some((cert, _)) = &files.identity
+        && let Ok(chain) = all(cert)
+    {
+        expiries.show(cert, &chain);
     }
 }
 

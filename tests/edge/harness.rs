@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Probes and verdicts fast enough for a test, no hold-down, and all regions peers, so that each gets some calls.
-const QUICK: &str = "health = { hold_down = \"0s\", good_to_return = 3, ramp = \"0s\" }\nprobe = { interval = \"50ms\" }\n\
+pub(crate) const QUICK: &str = "health = { hold_down = \"0s\", good_to_return = 3, ramp = \"0s\" }\nprobe = { interval = \"50ms\" }\n\
                      route = { peer_margin = \"1s\" }\nstop = { notice = \"0s\", grace = \"10s\" }";
 
 pub(crate) struct Edge {
@@ -55,6 +55,25 @@ impl Edge {
         let https = format!("endpoint = \"https://{region}\"\nserver_name = \"{name}\"");
         let text = text.replace(&format!("endpoint = \"http://{region}\""), &https);
         std::fs::write(&config, text).expect("written");
+        Self::run(folder, authority, &config).await
+    }
+
+    /// An edge with a second certificate, for another name.
+    pub(crate) async fn also_named(region: (&str, SocketAddr), name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let config =
+            write_config(folder.path(), &authority, &[region], QUICK).expect("a configuration");
+        authority
+            .issue(folder.path(), "other", &[name])
+            .expect("issued");
+        let text = std::fs::read_to_string(&config).expect("written");
+        let both = text.replace(
+            "key = \"edge.key\" }",
+            "key = \"edge.key\" }, { cert = \"other.pem\", key = \"other.key\" }",
+        );
+        assert_ne!(text, both);
+        std::fs::write(&config, both).expect("written");
         Self::run(folder, authority, &config).await
     }
 

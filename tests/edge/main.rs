@@ -3,10 +3,12 @@
 
 mod abuse;
 mod chatter;
+mod doors;
 mod explain;
 mod failover;
 mod harness;
 mod identity;
+mod idle;
 mod lifecycle;
 mod limits;
 mod names;

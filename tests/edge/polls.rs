@@ -103,3 +103,38 @@ async fn a_call_by_path_gets_an_id_that_its_region_can_be_found_by() {
     }
     assert_eq!(region.calls(), 1);
 }
+
+#[tokio::test]
+async fn a_browser_asks_the_edge_whether_a_page_may_call_the_api() {
+    let (here, seen) = region(200).await;
+    let edge = Edge::start(&[("us-east", here.address)]).await;
+    let api = format!("api.{DOMAIN}");
+    let ask = async |protocol, host: &str, path: &str, origin: bool| {
+        let mut request = Request::options(format!("https://{host}{path}"))
+            .header("host", host)
+            .header("access-control-request-method", "POST");
+        if origin {
+            request = request.header("origin", "https://page.example");
+        }
+        let request = request.body(full("")).expect("valid");
+        let mut client = edge.client(protocol).await;
+        client.call(request).await.expect("an answer")
+    };
+    let path = format!("/v2/nvcf/pexec/functions/{FUNCTION}");
+    for protocol in [Protocol::H1, Protocol::H2] {
+        let told = ask(protocol, &api, &path, true).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+        let origin = told.header("access-control-allow-origin");
+        assert_eq!(origin, "https://page.example");
+        assert_eq!(told.header("access-control-allow-methods"), "POST");
+        assert_eq!(told.header("access-control-allow-credentials"), "true");
+        assert_eq!(told.header("access-control-max-age"), "86400");
+        assert_eq!(ask(protocol, &api, &path, false).await.status, 405);
+        let by_host = format!("{FUNCTION}.{DOMAIN}");
+        assert_eq!(ask(protocol, &by_host, "/x", true).await.status, 401);
+    }
+    assert!(
+        seen.lock().expect("sound").is_empty(),
+        "no region need know"
+    );
+}

@@ -22,11 +22,12 @@ async fn region(folder: &Path, authority: &Authority) -> (SocketAddr, AbortOnDro
     authority
         .issue(folder, "region", &["us-east.regions.test"])
         .expect("issued");
+    std::fs::write(folder.join("edges.pem"), authority.pem()).expect("written");
     let secured = free_port();
     let text = format!(
         "region = \"us-east\"\ndomain = \"{DOMAIN}\"\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
          attach_url = \"http://127.0.0.1:1\"\n[nats]\nurl = \"nats://{}\"\n[tls]\nlisten = \"{secured}\"\n\
-         cert = \"region.pem\"\nkey = \"region.key\"\nclient_ca = \"ca.pem\"\n",
+         cert = \"region.pem\"\nkey = \"region.key\"\nclient_ca = \"edges.pem\"\n",
         free_port()
     );
     let file = folder.join("invocation.toml");
@@ -97,4 +98,61 @@ async fn both_sides_show_who_they_are() {
             answer.text()
         );
     }
+}
+
+/// Whether the region is reached with this certificate, by an edge that just began.
+async fn reached(region: SocketAddr, folder: &Path, client: &str) -> bool {
+    let edge = edge(region, folder, client, "us-east.regions.test").await;
+    edge.post("/x", "x").await.status != 502
+}
+
+#[tokio::test]
+async fn whom_a_region_lets_in_changes_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (old, new) = (
+        Authority::new().expect("an authority"),
+        Authority::new().expect("an authority"),
+    );
+    std::fs::write(folder.join("ca.pem"), old.pem()).expect("written");
+    old.issue(folder, "old", &["edge.test"]).expect("issued");
+    new.issue(folder, "new", &["edge.test"]).expect("issued");
+    let (region, _running) = region(folder, &old).await;
+    eventually("the region answers", Duration::from_secs(20), async || {
+        reached(region, folder, "old").await.then_some(())
+    })
+    .await;
+    assert!(!reached(region, folder, "new").await, "nobody knows it yet");
+
+    // Half a file is none: what is in use stays.
+    std::fs::write(folder.join("edges.pem"), &new.pem()[..200]).expect("written");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(reached(region, folder, "old").await);
+
+    // Both for a while, as a careful operator does it, and then only the new one.
+    let both = format!("{}{}", old.pem(), new.pem());
+    std::fs::write(folder.join("edges.pem"), both).expect("written");
+    eventually("the new one gets in", Duration::from_secs(20), async || {
+        reached(region, folder, "new").await.then_some(())
+    })
+    .await;
+    assert!(reached(region, folder, "old").await);
+    std::fs::write(folder.join("edges.pem"), new.pem()).expect("written");
+    eventually(
+        "the old one does not",
+        Duration::from_secs(20),
+        async || (!reached(region, folder, "old").await).then_some(()),
+    )
+    .await;
+    assert!(reached(region, folder, "new").await);
+
+    // The region's own certificate, by another authority: whoever trusts only the first one is not deceived.
+    new.issue(folder, "region", &["us-east.regions.test"])
+        .expect("issued");
+    eventually("it is shown", Duration::from_secs(20), async || {
+        (!reached(region, folder, "new").await).then_some(())
+    })
+    .await;
+    std::fs::write(folder.join("ca.pem"), new.pem()).expect("written");
+    assert!(reached(region, folder, "new").await);
 }

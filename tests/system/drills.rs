@@ -6,6 +6,11 @@ use serde_json::Value;
 
 /// Runs one drill on a stack of its own; returns its figures and how the program ended.
 fn drill(name: &str, args: &[&str]) -> (Value, bool, String) {
+    drill_at("100", name, args)
+}
+
+/// The same with so many calls a second.
+fn drill_at(rate: &str, name: &str, args: &[&str]) -> (Value, bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("out.json");
     let out = Command::new(env!("CARGO_BIN_EXE_frontdoor"))
@@ -14,7 +19,7 @@ fn drill(name: &str, args: &[&str]) -> (Value, bool, String) {
             name,
             "--short",
             "--rate",
-            "100",
+            rate,
             "--large-every",
             "0",
         ])
@@ -82,6 +87,41 @@ fn an_upgraded_edge_passes_its_drill() {
     ] {
         assert_eq!(figures[name], 0, "{name}");
     }
+}
+
+/// What operators do on purpose, under 300 calls a second: not one fails, and none runs twice.
+fn costs_nothing(name: &str) {
+    let (json, ok, said) = drill_at("300", name, &FRESH);
+    println!("{said}");
+    assert!(ok && json["ok"] == true, "{said}");
+    let figures = &json["runs"][0]["figures"];
+    assert!(
+        figures["calls"].as_u64().expect("counted") > 2000,
+        "{figures}"
+    );
+    for name in [
+        "failed_not_started",
+        "failed_in_doubt",
+        "failed_started",
+        "twice",
+    ] {
+        assert_eq!(figures[name], 0, "{name}");
+    }
+}
+
+#[test]
+fn a_reloaded_configuration_costs_no_call() {
+    costs_nothing("config-reload");
+}
+
+#[test]
+fn a_replaced_certificate_costs_no_call() {
+    costs_nothing("cert-rotate");
+}
+
+#[test]
+fn a_drained_region_costs_no_call() {
+    costs_nothing("drain");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod drills;
 mod endurance;
 mod loss;
 mod page;
+mod placement;
 mod replicas;
 mod routing;
 mod secrets;
@@ -14,6 +15,7 @@ mod stack;
 mod statuses;
 mod stop;
 mod streams;
+mod tracing;
 mod watching;
 
 use std::sync::Arc;

@@ -34,13 +34,15 @@ const SHIPPED: [(&str, &str, Loader); 3] = [
 ];
 /// Loads a file and describes what came of it.
 /// Tables that several of them have.
-const SHARED: &str = "regions/bus/src/table.rs";
+const SHARED: [&str; 2] = ["regions/bus/src/table.rs", "regions/telemetry/src/table.rs"];
 
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 21] = [
+const EXAMPLES: [&str; 23] = [
+    "account",
     "socket",
+    "endpoint",
     "token_file",
     "orders_file",
     "ca",
@@ -227,7 +229,8 @@ fn shipped_configurations_have_every_key() {
     let found: Vec<Finding> = SHIPPED
         .iter()
         .flat_map(|(path, source, _)| {
-            let source = tree::read(source) + &tree::read(SHARED);
+            let shared = SHARED.map(|file| tree::read(file)).concat();
+            let source = tree::read(source) + &shared;
             findings(&File::new(path, &tree::read(path)), &source)
         })
         .collect();

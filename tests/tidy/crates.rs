@@ -1,21 +1,39 @@
-//! One direction between crates: `protocol` knows nobody, the parts know only `protocol` and `bus` (how to get into NATS), the command line knows all.
+//! One direction between crates: `protocol` knows nobody, the parts know only `protocol`, `bus` (how to get into NATS),
+//! `telemetry` (what a program shows of itself) and `socket` (how many streams share one), the command line knows all.
 
 use crate::code;
 use crate::tree::{self, File, Finding};
 
 /// Each crate's manifest and those of ours that it may depend on. Tests may have the sample function to call, and
 /// `test-support` and the root's tests may have everything.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     (
         "Cargo.toml",
-        &["protocol", "bus", "invocation", "worker", "function", "ops"],
+        &[
+            "protocol",
+            "bus",
+            "telemetry",
+            "invocation",
+            "worker",
+            "function",
+            "ops",
+        ],
     ),
     ("regions/protocol/Cargo.toml", &[]),
     ("regions/bus/Cargo.toml", &["protocol"]),
-    ("regions/invocation/Cargo.toml", &["protocol", "bus"]),
-    ("regions/worker/Cargo.toml", &["protocol", "bus"]),
+    ("regions/telemetry/Cargo.toml", &["protocol"]),
+    ("regions/socket/Cargo.toml", &[]),
+    (
+        "regions/invocation/Cargo.toml",
+        &["protocol", "bus", "telemetry", "socket"],
+    ),
+    (
+        "regions/worker/Cargo.toml",
+        &["protocol", "bus", "telemetry", "socket"],
+    ),
     ("regions/function/Cargo.toml", &[]),
     ("ops/Cargo.toml", &["protocol"]),
+    ("fuzz/Cargo.toml", &["protocol", "invocation", "worker"]),
     (
         "tests/support/Cargo.toml",
         &["protocol", "invocation", "worker", "function", "ops"],

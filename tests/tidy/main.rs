@@ -9,6 +9,7 @@
 //! * `configs`: every shipped configuration loads, and has every key there is.
 //! * `operations`: metrics, alerts, runbooks and dashboards agree.
 //! * `commands`: what the documents tell people to type exists.
+//! * `proofs`: the tests that the documents name exist, and each promise has one.
 //!
 //! `unwrap()`, missing documentation and the like are left to clippy and rustc, which know better.
 
@@ -18,6 +19,7 @@ mod configs;
 mod crates;
 mod operations;
 mod order;
+mod proofs;
 mod purity;
 mod text;
 mod tree;

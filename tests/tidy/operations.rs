@@ -44,6 +44,7 @@ fn families(text: &str) -> BTreeMap<String, Family> {
 /// Every part with its families.
 fn parts() -> [(&'static str, BTreeMap<String, Family>); 3] {
     let edge = frontdoor::metrics::Metrics::new(&["REGION".to_owned()]).expect("registers");
+    edge.certificates.set("FILE", 0);
     let edge = String::from_utf8(edge.render()).expect("text");
     let invocation = frontdoor_invocation::metric_families().expect("registers");
     let worker = frontdoor_worker::metric_families().expect("registers");
@@ -71,7 +72,7 @@ fn list() -> String {
                 .iter()
                 .filter(|(name, _)| *name != "le")
                 .map(|(name, values)| match name.as_str() {
-                    "region" => "`region`".to_owned(),
+                    "region" | "file" | "version" | "revision" => format!("`{name}`"),
                     name => format!(
                         "`{name}`: {}",
                         values.iter().cloned().collect::<Vec<_>>().join(", ")
@@ -160,7 +161,7 @@ fn metrics_keep_the_conventions() {
             for label in family.labels.keys() {
                 let bounded = [
                     "region", "outcome", "failure", "reason", "stage", "to", "event", "fault",
-                    "limit", "le",
+                    "limit", "file", "version", "revision", "le",
                 ];
                 assert!(
                     bounded.contains(&label.as_str()),

@@ -10,10 +10,12 @@ struct Library {
     base: &'static [&'static str],
 }
 
-const LIBRARIES: [Library; 8] = [
+const LIBRARIES: [Library; 10] = [
     library("src/lib.rs", "src/"),
     library("regions/protocol/src/lib.rs", "regions/protocol/src/"),
     library("regions/bus/src/lib.rs", "regions/bus/src/"),
+    library("regions/telemetry/src/lib.rs", "regions/telemetry/src/"),
+    library("regions/socket/src/lib.rs", "regions/socket/src/"),
     library("regions/invocation/src/lib.rs", "regions/invocation/src/"),
     library("regions/worker/src/lib.rs", "regions/worker/src/"),
     library("regions/function/src/lib.rs", "regions/function/src/"),

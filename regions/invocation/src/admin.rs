@@ -65,7 +65,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let families = &admin.front.metrics;
+    let families = &admin.front.books.metrics;
     let count = |calls: u64| i64::try_from(calls).unwrap_or(i64::MAX);
     families.held.set(count(
         u64::try_from(admin.front.held.count()).unwrap_or(u64::MAX),

@@ -5,6 +5,7 @@
 //! each side feels the other's pace.
 
 pub(crate) mod body;
+pub(crate) mod closing;
 pub(crate) mod desk;
 mod download;
 mod relay;

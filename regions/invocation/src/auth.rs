@@ -40,8 +40,20 @@ use self::verdict::Policy;
 use crate::config;
 use crate::tasks::Tasks;
 
+pub use self::authority::TrustError;
 pub(crate) use revocations::hear as hear_revocations;
 pub(crate) use verdict::{Caller, Denied, Verdict, bearer};
+
+/// Why nobody can be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The authority cannot be known by its certificate.
+    #[error("the authority cannot be asked over TLS: {0}")]
+    Trust(#[from] TrustError),
+    /// A metric's name is taken twice; a fault of ours.
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
 
 /// Who may call.
 pub(crate) struct Auth {
@@ -72,13 +84,16 @@ pub(crate) struct CallHead<'a> {
 
 impl Auth {
     /// From the settings. Connections to an authority live in `tasks` until `stop`; at most `waiting` calls wait for it.
+    ///
+    /// # Errors
+    /// If the certificates that it is to be known by cannot be used.
     pub(crate) fn new(
         settings: config::Auth,
         waiting: usize,
         registry: &Registry,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Result<Self, prometheus::Error> {
+    ) -> Result<Self, AuthError> {
         let counts = Arc::new(Counts::register(registry)?);
         let policy = Policy {
             ttl: settings.ttl,
@@ -89,11 +104,14 @@ impl Auth {
             tracker: tasks.clone(),
             stop: stop.clone(),
         };
-        let outside = settings.authority.map(|authority| Outside {
-            authority: Authority::new(authority, tasks, Arc::clone(&counts)),
-            cache: Cache::new(settings.cache, policy),
-            waiting: Semaphore::new(waiting),
-        });
+        let outside = match settings.authority {
+            None => None,
+            Some(authority) => Some(Outside {
+                authority: Authority::new(authority, tasks, Arc::clone(&counts))?,
+                cache: Cache::new(settings.cache, policy),
+                waiting: Semaphore::new(waiting),
+            }),
+        };
         let book = Book::open(settings.keys, settings.keys_file, Arc::clone(&counts));
         Ok(Self {
             book: Arc::new(book),

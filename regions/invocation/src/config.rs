@@ -8,7 +8,7 @@ mod settings;
 
 use std::path::Path;
 
-use frontdoor_protocol::config::{ConfigError, parse, parse_with};
+use frontdoor_protocol::config::{self, ConfigError};
 
 pub use settings::{
     Auth, Authority, Function, Key, Limits, Nats, Polling, Scope, Settings, Stop, Tls, Workers,
@@ -20,10 +20,10 @@ pub use settings::{
 /// If the file cannot be read, is malformed, has unknown keys or breaks a rule.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let (file, text) = read(path)?;
-    let mut settings: Settings =
-        parse_with::<file::File, Settings>(&file, &text, |name| std::env::var(name).ok())?;
+    let mut settings = parse(&file, &text, |name| std::env::var(name).ok())?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     settings.nats.access.under(folder);
+    settings.telemetry.under(folder);
     if let Some(tls) = &mut settings.tls {
         for file in [&mut tls.cert, &mut tls.key, &mut tls.client_ca] {
             *file = folder.join(&*file);
@@ -37,14 +37,38 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-/// Reads and checks a keys file. No key of it may be among `others`.
+/// Checks a configuration that is at hand: its name for errors, its text, and the environment that it may speak of. Paths in it
+/// stay as they are written.
 ///
-/// The error shows no line of the file: a key may stand in one by mistake.
+/// # Errors
+/// If it is malformed, has unknown keys or breaks a rule.
+pub fn parse(
+    name: &str,
+    text: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    config::parse_with::<file::File, _>(name, text, environment)
+}
+
+/// Reads and checks a keys file. No key of it may be among `others`.
 pub(crate) fn keys(path: &Path, others: &[Key]) -> Result<Vec<Key>, ConfigError> {
     let (file, text) = read(path)?;
-    let keys = parse::<file::KeysFile, settings::Keys>(&file, &text).map_err(without_lines)?;
-    keys.besides(others)
-        .map_err(|rule| ConfigError::Rule { file, rule })
+    parse_keys(&file, &text, others)
+}
+
+/// Checks a keys file that is at hand. No key of it may be among `others`.
+///
+/// The error shows no line of the file: a key may stand in one by mistake.
+///
+/// # Errors
+/// If it is malformed, breaks a rule, or has a key of the others.
+pub fn parse_keys(name: &str, text: &str, others: &[Key]) -> Result<Vec<Key>, ConfigError> {
+    let keys = config::parse::<file::KeysFile, settings::Keys>(name, text);
+    let keys = keys.map_err(without_lines)?.besides(others);
+    keys.map_err(|rule| ConfigError::Rule {
+        file: name.to_owned(),
+        rule,
+    })
 }
 
 fn read(path: &Path) -> Result<(String, String), ConfigError> {

@@ -12,6 +12,7 @@ mod link;
 mod publish;
 mod pulse;
 mod stream;
+mod track;
 mod watch;
 
 use std::convert::Infallible;

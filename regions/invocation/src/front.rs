@@ -10,6 +10,8 @@ mod invoke;
 mod item;
 mod listener;
 mod passed;
+mod progress;
+mod recall;
 mod secure;
 mod wait;
 mod wrap;
@@ -18,14 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor_protocol::attach::PATH as ATTACH;
+use frontdoor_protocol::cors;
 use frontdoor_protocol::errand::{self, Asked, Errand};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::target::{self, TargetError};
 use frontdoor_protocol::verdict::CANARY_PATH;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, ORIGIN};
 use http::{HeaderName, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::accounts::Accounts;
 use crate::attach;
 use crate::attach::body::Body;
 use crate::attach::desk::Desk;
@@ -33,16 +37,17 @@ use crate::attach::standby::Standby;
 use crate::auth::Auth;
 use crate::canary::Canaries;
 use crate::dispatch::Dispatch;
-use crate::metrics::Metrics;
 use crate::phase::Phases;
+use crate::record::Books;
 use crate::respond::{self, Refusal};
 use crate::siblings::Siblings;
 use crate::workers::Workers;
 
 pub(crate) use hold::Held;
 pub(crate) use listener::{Listener, Tokens};
+pub(crate) use recall::Recalls;
 pub use secure::SecureError;
-pub(crate) use secure::acceptor;
+pub(crate) use secure::Secured;
 
 /// Where health checks go; a path of that name under a function's host is the function's.
 const HEALTH: &str = "/health";
@@ -56,6 +61,7 @@ pub(crate) struct Front {
     pub(crate) outage: Duration,
     pub(crate) auth: Arc<Auth>,
     pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) standby: Arc<Standby>,
     pub(crate) held: Held,
@@ -63,7 +69,8 @@ pub(crate) struct Front {
     pub(crate) phases: Arc<Phases>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) recalls: Recalls,
+    pub(crate) books: Books,
 }
 
 /// Who is at the other end of a connection.
@@ -97,7 +104,7 @@ impl Front {
         let path = request.uri().path();
         if path == ATTACH && target::from_host(host, &self.domain).is_none() {
             let mut response =
-                attach::serve(&self.desk, &self.standby, &self.metrics, request).await;
+                attach::serve(&self.desk, &self.standby, &self.books.metrics, request).await;
             let headers = response.headers_mut();
             headers.insert(headers::REGION, self.region.clone());
             return response;
@@ -113,12 +120,29 @@ impl Front {
             },
             &self.domain,
         );
+        // On the heap: a worker's stream is a task of this same type, and would else be as large as a call's.
         match errand {
-            Ok(Errand::Call(target)) => self.invoke(peer, request, target).await,
+            Ok(Errand::Call(target)) => Box::pin(self.invoke(peer, request, target)).await,
             Ok(Errand::Invoke(target, wrapping)) => {
-                self.invoke_by_path(peer, request, target, wrapping).await
+                let origin = request.headers().get(ORIGIN).cloned();
+                let invoked = self.invoke_by_path(peer, request, target, wrapping);
+                shared(origin.as_ref(), Box::pin(invoked).await)
             }
-            Ok(Errand::Poll(id, wrapping)) => self.poll(peer, &request, id, wrapping).await,
+            Ok(Errand::Poll(id, wrapping)) => {
+                let polled = Box::pin(self.poll(peer, &request, id, wrapping)).await;
+                shared(request.headers().get(ORIGIN), polled)
+            }
+            // Only the API's hosts have methods that are wrong.
+            Err(error @ TargetError::Method { .. }) => {
+                match cors::preflight(request.method(), request.headers()) {
+                    Some(told) => respond::preflight(&self.region, told).map(Body::full),
+                    None => {
+                        let stamp = self.stamp(peer, request.headers());
+                        let record = self.record(&stamp, None, &request);
+                        self.refuse(&record, &stamp, &Refusal::Target(error))
+                    }
+                }
+            }
             Err(TargetError::Unknown { .. })
                 if path == HEALTH && request.method() == Method::GET =>
             {
@@ -128,13 +152,23 @@ impl Front {
             Err(TargetError::Unknown { .. })
                 if path == CANARY_PATH && peer.trusted && request.method() == Method::GET =>
             {
-                let found = self.canaries.look(&self.dispatch, &self.workers).await;
+                let look = self.canaries.look(&self.dispatch, &self.workers);
+                let found = Box::pin(look).await;
                 respond::canary(&self.region, found).map(Body::full)
             }
-            Err(error) => self.refuse(
-                &self.stamp(peer, request.headers()),
-                &Refusal::Target(error),
-            ),
+            Err(TargetError::Unknown { .. })
+                if path == headers::RECALL_PATH
+                    && peer.trusted
+                    && request.method() == Method::POST =>
+            {
+                self.recalls.tell(self.stamp(peer, request.headers()).id);
+                respond::heard(&self.region).map(Body::full)
+            }
+            Err(error) => {
+                let stamp = self.stamp(peer, request.headers());
+                let record = self.record(&stamp, None, &request);
+                self.refuse(&record, &stamp, &Refusal::Target(error))
+            }
         }
     }
 
@@ -148,6 +182,14 @@ impl Front {
             None
         }
     }
+}
+
+/// Lets the page that called read the answer.
+fn shared(origin: Option<&HeaderValue>, mut answer: Response<Body>) -> Response<Body> {
+    if let Some(origin) = origin {
+        cors::share(origin, answer.headers_mut());
+    }
+    answer
 }
 
 /// Whom the request asks for: `:authority`, the request target's host, or `Host`.

@@ -22,6 +22,8 @@ mod pending;
 
 mod drain;
 
+mod accounts;
+
 pub mod config;
 
 mod auth;
@@ -29,6 +31,8 @@ mod auth;
 mod respond;
 
 mod metrics;
+
+mod record;
 
 mod dispatch;
 
@@ -54,6 +58,7 @@ mod service;
 
 use tokio_util::sync::CancellationToken;
 
+pub use auth::{AuthError, TrustError};
 pub use dispatch::{LinkError, StreamError};
 pub use front::SecureError;
 pub use service::RunError;
@@ -73,6 +78,8 @@ pub async fn run(settings: config::Settings, shutdown: CancellationToken) -> Res
 /// If two families have one name, which a test would have found.
 pub fn metric_families() -> Result<String, prometheus::Error> {
     let registry = prometheus::Registry::new();
-    metrics::Metrics::register(&registry)?;
+    let metrics = metrics::Metrics::register(&registry)?;
+    metrics.certificates.set("FILE", 0);
+    frontdoor_telemetry::process::register(&registry)?;
     prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

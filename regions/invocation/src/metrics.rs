@@ -3,10 +3,14 @@
 //! Units are in the names. No label ever carries a function, a caller or a request. Counters are resolved once here, so
 //! counting on the request path is one atomic addition.
 
+use frontdoor_telemetry::certificate::Expiries;
+use frontdoor_telemetry::export::Counts;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::respond::Outcome;
 
+/// What all names begin with.
+const PREFIX: &str = "frontdoor_invocation";
 /// Seconds to the first byte: from below a loopback round trip to the longest wait that NVCF allows.
 const FIRST_BYTE_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0,
@@ -101,6 +105,10 @@ pub(crate) struct Metrics {
     pub(crate) requeued: IntCounter,
     /// `frontdoor_invocation_reports_total`: reports handed to NATS.
     pub(crate) reports: IntCounter,
+    /// `frontdoor_invocation_certificate_expiry_timestamp_seconds`: of the port for edges.
+    pub(crate) certificates: Expiries,
+    /// `frontdoor_invocation_spans_total`: for a collector.
+    pub(crate) spans: Counts,
 }
 
 // === impl Metrics ===
@@ -188,6 +196,8 @@ impl Metrics {
             nats_up: gauge("nats_up", "1 when calls can be queued")?,
             requeued,
             reports,
+            certificates: Expiries::register(registry, PREFIX)?,
+            spans: Counts::register(registry, PREFIX)?,
         })
     }
 
@@ -254,7 +264,7 @@ impl Outcome {
 }
 
 fn full(name: &str) -> String {
-    format!("frontdoor_invocation_{name}")
+    format!("{PREFIX}_{name}")
 }
 
 fn histogram(

@@ -1,15 +1,18 @@
 //! The region's own news for the edges: everything every five seconds, what changed soon after it did, and a heartbeat.
 //!
 //! Soft state over core NATS: nobody waits for it, nothing is repeated, a lost report is made good by the next full one.
-//! Looks ten times a second whether anything moved, which costs nothing while nothing does.
+//! Looks ten times a second whether anything moved, which costs nothing while nothing does. A service that has just come to
+//! its NATS first hears who its workers are: it would report a region without any, and all calls would leave.
 
 mod ledger;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use frontdoor_protocol::presence::WORKER_EVERY;
 use frontdoor_protocol::report::{DEBOUNCE, FunctionReport, Report, VERSION};
 use frontdoor_protocol::subject;
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +41,12 @@ struct Seen {
     phases: watch::Receiver<Phase>,
     workers: watch::Receiver<u64>,
     calls: (u64, u64),
-    up: bool,
+    /// Since when NATS is in reach.
+    up: Option<Instant>,
 }
+
+/// Every worker has spoken within this time.
+const HEARING: Duration = WORKER_EVERY.saturating_add(DEBOUNCE);
 
 // === impl Speaker ===
 
@@ -53,13 +60,24 @@ impl Speaker {
             phases: self.phases.subscribe(),
             workers: self.workers.changed(),
             calls: (0, 0),
-            up: false,
+            up: None,
         };
+        // It fails only when everything ends.
+        let mut asks = self
+            .dispatch
+            .link
+            .hear(subject::ASK_REPORTS.to_owned())
+            .await
+            .ok();
         let mut tick = tokio::time::interval(DEBOUNCE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = asked(&mut asks) => {
+                    ledger.ask();
+                    continue;
+                }
                 _ = tick.tick() => {}
             }
             let Some(news) = self.news(&mut ledger, &mut seen) else {
@@ -93,14 +111,18 @@ impl Speaker {
 
     fn news(&self, ledger: &mut Ledger, seen: &mut Seen) -> Option<News> {
         // Without a connection reports would pile up in its queue and all come out old.
-        let was_up = std::mem::replace(&mut seen.up, self.dispatch.link.is_up());
-        if !seen.up {
+        if !self.dispatch.link.is_up() {
+            seen.up = None;
             return None;
         }
-        if !was_up {
-            ledger.reset();
-        }
         let now = Instant::now();
+        let since = *seen.up.get_or_insert_with(|| {
+            ledger.reset();
+            now
+        });
+        if now.saturating_duration_since(since) < HEARING {
+            return None;
+        }
         let calls = (self.desk.queued(), self.desk.running());
         let urgent = take(&mut seen.phases);
         let moved = take(&mut seen.workers) | (std::mem::replace(&mut seen.calls, calls) != calls);
@@ -122,6 +144,17 @@ impl Speaker {
             ..FunctionReport::deployed(version.function, version.id)
         }
     }
+}
+
+/// Ends when an edge asks for everything.
+async fn asked(asks: &mut Option<async_nats::Subscriber>) {
+    if let Some(subscriber) = asks
+        && subscriber.next().await.is_some()
+    {
+        return;
+    }
+    *asks = None;
+    std::future::pending().await
 }
 
 /// Whether something changed since the last question.

@@ -17,8 +17,10 @@ use http::header::{
 use http::{Response, StatusCode};
 
 mod refusal;
+mod turned_away;
 
-pub(crate) use refusal::{AttachRefusal, Outcome, Refusal};
+pub(crate) use refusal::{Outcome, Refusal};
+pub(crate) use turned_away::AttachRefusal;
 
 /// What every answer to one call carries.
 #[derive(Debug, Clone)]
@@ -92,6 +94,16 @@ pub(crate) fn container(stamp: &Stamp, head: ResponseHead, claimed: bool) -> Res
     response
 }
 
+/// The answer to a browser that asks whether a page may call.
+pub(crate) fn preflight(region: &HeaderValue, told: HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.headers_mut() = told;
+    response
+        .headers_mut()
+        .insert(headers::REGION, region.clone());
+    response
+}
+
 /// The answer to an edge that asked for a canary.
 pub(crate) fn canary(region: &HeaderValue, found: Canary) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
@@ -103,6 +115,15 @@ pub(crate) fn canary(region: &HeaderValue, found: Canary) -> Response<Bytes> {
     response
         .headers_mut()
         .insert(headers::REGION, region.clone());
+    response
+}
+
+/// The answer to an edge that said something of a call, whatever came of it: the call's own answer tells.
+pub(crate) fn heard(region: &HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(headers::REGION, region.clone());
     response
 }
 

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use frontdoor_telemetry::export::{self, ExportError, Teller};
+use frontdoor_telemetry::process;
 use http::HeaderValue;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -14,19 +16,21 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::admin;
 use crate::attach::desk::Desk;
 use crate::attach::standby::{self, Standby};
-use crate::auth::{self, Auth};
+use crate::auth::{self, Auth, AuthError};
 use crate::canary::Canaries;
-use crate::config::Settings;
+use crate::config::{Settings, Tls};
 use crate::dispatch::{
     Cancel, Cancels, Catalog, Dispatch, Link, LinkError, LinkState, StreamError, send_cancels,
     watch_queues,
 };
-use crate::front::{Front, Held, Listener, SecureError, Tokens, acceptor};
+use crate::front::{Front, Held, Listener, Recalls, SecureError, Secured, Tokens};
 use crate::metrics::Metrics;
 use crate::phase::Phases;
+use crate::record::Books;
 use crate::report;
 use crate::siblings::Siblings;
 use crate::stop::Stopping;
@@ -51,12 +55,18 @@ pub enum RunError {
     /// The port for edges cannot be secured.
     #[error(transparent)]
     Secure(#[from] SecureError),
+    /// Nobody can be judged.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] LinkError),
     /// A work queue cannot be used.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A metric's name is taken twice; a fault of ours.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -70,18 +80,23 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         settings.ping,
     )
     .map_err(bind_error(settings.listen))?;
-    let secured = match &settings.tls {
-        None => None,
-        Some(tls) => Some(
-            Listener::bind_secured(tls.listen, acceptor(tls)?, settings.ping)
-                .map_err(bind_error(tls.listen))?,
-        ),
-    };
     let admin = TcpListener::bind(settings.admin)
         .await
         .map_err(bind_error(settings.admin))?;
     let registry = Registry::new();
     let metrics = Arc::new(Metrics::register(&registry)?);
+    let background = Background::default();
+    let secured = match settings.tls.clone() {
+        None => None,
+        Some(tls) => Some(background.secure(tls, settings.ping, &metrics)?),
+    };
+    process::register(&registry)?;
+    let teller = Teller {
+        service: "frontdoor-invocation",
+        instance: rand::random(),
+        region: Some(settings.region.as_str()),
+    };
+    let (spans, exporter) = export::open(&settings.telemetry, teller, metrics.spans.clone())?;
     let dispatch = Arc::new(Dispatch {
         link: Link::open(&settings.nats, &settings.region).await?,
         catalog: Catalog::new(&settings.region, &settings.functions),
@@ -90,7 +105,6 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
     });
     await_nats(&dispatch, &shutdown).await?;
 
-    let background = Background::default();
     let auth = Auth::new(
         settings.auth,
         settings.limits.waiting,
@@ -108,6 +122,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         stop: background.stop.clone(),
     };
     let front = Arc::new(Front {
+        accounts: Accounts::new(settings.limits.account),
         desk: Desk::new(settings.limits.waiting, cancels),
         siblings: Siblings::new(standby.service(), tasks),
         standby,
@@ -123,9 +138,15 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         phases: Arc::new(Phases::new()),
         workers,
         canaries: Canaries::default(),
-        metrics,
+        recalls: Recalls::default(),
+        books: Books { metrics, spans },
     });
     background.start(&front, waiting_cancels, admin, registry);
+    if let Some(exporter) = exporter {
+        background
+            .tasks
+            .spawn(exporter.run(background.stop.clone()));
+    }
     let tokens = Tokens::default();
     let accept = listener.accept(Arc::clone(&front), connections.clone(), tokens.clone());
     connections.spawn(accept);
@@ -156,6 +177,17 @@ struct Background {
 }
 
 impl Background {
+    /// Binds the port for edges, and follows its files.
+    fn secure(&self, tls: Tls, ping: Duration, metrics: &Metrics) -> Result<Listener, RunError> {
+        let address = tls.listen;
+        let secured = Secured::open(tls, &metrics.certificates)?;
+        let listener = Listener::bind_secured(address, Arc::clone(&secured), ping)
+            .map_err(bind_error(address))?;
+        let follow = secured.follow(metrics.certificates.clone(), self.stop.clone());
+        self.tasks.spawn(follow);
+        Ok(listener)
+    }
+
     fn start(
         &self,
         front: &Arc<Front>,
@@ -171,6 +203,7 @@ impl Background {
         tasks.spawn(Arc::clone(&front.workers).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(&front.siblings).listen(dispatch(), stop()));
         tasks.spawn(Arc::clone(front).tell_what_is_held(stop()));
+        tasks.spawn(Arc::clone(front.standby.closings()).tell_late(stop()));
         tasks.spawn(standby::speak(
             Arc::clone(&front.standby),
             front.attach_url.clone(),

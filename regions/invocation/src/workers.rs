@@ -2,12 +2,13 @@
 //!
 //! Soft state: who is not heard for two seconds is gone, and a version nobody spoke for is *unknown*, not *empty*
 //! (NVIDIA's workers never speak). Decides nothing; read by whoever chooses a version, reports, or computes a wait.
-//! One task hears (`listen`), everybody else reads a finished answer.
+//! One task hears (`listen`), everybody else reads a finished answer; a worker whose standing stream broke is dropped by
+//! whoever sees that, so that the region says so at once and not when its word has expired.
 
 mod crowd;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::Message;
@@ -48,6 +49,8 @@ pub(crate) struct Standing {
 
 /// The workers of all versions.
 pub(crate) struct Workers {
+    /// Never held while anything is waited for.
+    crowd: Mutex<Crowd>,
     known: RwLock<HashMap<VersionId, Standing>>,
     /// When each worker that takes calls was heard last.
     ready: RwLock<HashMap<Uuid, Instant>>,
@@ -62,6 +65,7 @@ impl Workers {
     /// Nothing known yet.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
+            crowd: Mutex::default(),
             known: RwLock::default(),
             ready: RwLock::default(),
             spoke: RwLock::default(),
@@ -96,8 +100,16 @@ impl Workers {
         }
     }
 
-    /// Its last standing stream broke: until a worker of it speaks again, they count as late.
-    pub(crate) fn lost(&self, version: VersionId) {
+    /// Its last standing stream broke: until it speaks again, the worker is not there. Half a second is all that a
+    /// connection loses which broke by itself.
+    pub(crate) fn lost(&self, version: VersionId, worker: Uuid) {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        crowd.lose(version, worker, Instant::now());
+        self.publish(version, &crowd);
+    }
+
+    /// Nobody of a version takes calls any more, as they said themselves or by what broke: they count as late at once.
+    fn fall_silent(&self, version: VersionId) {
         let mut spoke = self.spoke.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = spoke.get_mut(&version)
             && let Some(long_ago) = Instant::now().checked_sub(SILENT)
@@ -127,11 +139,10 @@ impl Workers {
     /// Hears workers until `stop`. The client keeps the subscription over reconnects.
     pub(crate) async fn listen(self: Arc<Self>, dispatch: Arc<Dispatch>, stop: CancellationToken) {
         let listen = async {
-            let mut crowd = Crowd::default();
             let everybody = subject::workers_of_region(&dispatch.region);
             loop {
                 match dispatch.link.hear(everybody.clone()).await {
-                    Ok(subscriber) => self.hear(subscriber, &dispatch, &mut crowd).await,
+                    Ok(subscriber) => self.hear(subscriber, &dispatch).await,
                     Err(error) => tracing::warn!(%error, "cannot hear workers"),
                 }
                 tokio::time::sleep(SUBSCRIBE_PAUSE).await;
@@ -140,35 +151,34 @@ impl Workers {
         stop.run_until_cancelled(listen).await;
     }
 
-    async fn hear(
-        &self,
-        mut subscriber: async_nats::Subscriber,
-        dispatch: &Dispatch,
-        crowd: &mut Crowd,
-    ) {
+    async fn hear(&self, mut subscriber: async_nats::Subscriber, dispatch: &Dispatch) {
         let mut tick = tokio::time::interval(EXPIRE_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = subscriber.next() => match message {
-                    Some(message) => self.heard(&message, dispatch, crowd),
+                    Some(message) => self.heard(&message, dispatch),
                     None => return,
                 },
-                _ = tick.tick() => {
-                    let touched = crowd.expire(Instant::now());
-                    if !touched.is_empty() {
-                        let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
-                        ready.retain(|_, at| at.elapsed() < EXPIRES);
-                    }
-                    for version in touched {
-                        self.publish(version, crowd);
-                    }
-                }
+                _ = tick.tick() => self.expire(),
             }
         }
     }
 
-    fn heard(&self, message: &Message, dispatch: &Dispatch, crowd: &mut Crowd) {
+    /// Drops who has been silent for too long.
+    fn expire(&self) {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = crowd.expire(Instant::now());
+        if !touched.is_empty() {
+            let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+            ready.retain(|_, at| at.elapsed() < EXPIRES);
+        }
+        for version in touched {
+            self.publish(version, &crowd);
+        }
+    }
+
+    fn heard(&self, message: &Message, dispatch: &Dispatch) {
         let said = WorkerPresence::decode(&message.payload)
             .ok()
             .filter(|said| {
@@ -177,16 +187,23 @@ impl Workers {
             });
         let outcome = match said {
             None => Presence::Malformed,
-            Some(said) => match crowd.hear(&said, Instant::now()) {
+            Some(said) => match self.take(&said) {
                 Heard::Full => Presence::Crowded,
-                Heard::Taken => {
-                    self.note(&said);
-                    self.publish(said.version, crowd);
-                    Presence::Heard
-                }
+                Heard::Taken | Heard::Belated => Presence::Heard,
             },
         };
         dispatch.metrics.presence(outcome);
+    }
+
+    /// Takes in what a worker said.
+    fn take(&self, said: &WorkerPresence) -> Heard {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = crowd.hear(said, Instant::now());
+        if heard == Heard::Taken {
+            self.note(said);
+            self.publish(said.version, &crowd);
+        }
+        heard
     }
 
     /// Keeps whether one worker takes calls. Bounded by the crowd, which has taken it in.
@@ -213,6 +230,10 @@ impl Workers {
             None => known.remove(&version),
         };
         drop(known);
+        let staffed = |standing: Option<Standing>| standing.is_some_and(|s| s.workers > 0);
+        if staffed(before) && !staffed(now) {
+            self.fall_silent(version);
+        }
         if before != now {
             self.changes.send_modify(|count| *count += 1);
         }
@@ -224,14 +245,7 @@ impl Workers {
     /// Workers of which one was just heard.
     pub(crate) fn hearing(worker: Uuid) -> Arc<Self> {
         let workers = Self::new();
-        workers.note(&WorkerPresence {
-            worker,
-            version: VersionId::from_uuid(worker),
-            standing: presence::Standing::Ready,
-            slots: 1,
-            free: 1,
-            service: Duration::ZERO,
-        });
+        workers.take(&tests::said(worker, presence::Standing::Ready));
         workers
     }
 }
@@ -240,29 +254,81 @@ impl Workers {
 mod tests {
     use super::*;
 
+    const ONE: Uuid = Uuid::from_u128(1);
+    const TWO: Uuid = Uuid::from_u128(2);
+
     fn version() -> VersionId {
-        VersionId::from_uuid(Uuid::from_u128(1))
+        VersionId::from_uuid(ONE)
+    }
+
+    pub(super) fn said(worker: Uuid, standing: presence::Standing) -> WorkerPresence {
+        WorkerPresence {
+            worker,
+            version: version(),
+            standing,
+            slots: 1,
+            free: 1,
+            service: Duration::ZERO,
+        }
+    }
+
+    /// How long the version's workers take to be silent, if they do at all.
+    async fn silent(workers: &Workers) -> Option<Duration> {
+        let begun = Instant::now();
+        let silent = workers.silent(version());
+        let waited = tokio::time::timeout(SILENT + Duration::from_millis(100), silent).await;
+        waited.ok().map(|()| begun.elapsed())
     }
 
     #[tokio::test]
     async fn only_workers_that_spoke_can_fall_silent() {
-        let soon = Duration::from_millis(20);
         let workers = Workers::new();
-        workers.lost(version());
-        let waited = tokio::time::timeout(soon, workers.silent(version())).await;
-        assert!(waited.is_err(), "nobody ever spoke");
-        let workers = Workers::hearing(Uuid::from_u128(1));
-        let begun = Instant::now();
-        workers.silent(version()).await;
-        assert!(
-            begun.elapsed() >= SILENT - soon,
-            "half a second is not silence"
-        );
-        let workers = Workers::hearing(Uuid::from_u128(1));
-        workers.lost(version());
-        // A stream that broke is known at once.
-        let begun = Instant::now();
-        workers.silent(version()).await;
-        assert!(begun.elapsed() < SILENT);
+        workers.lost(version(), ONE);
+        assert_eq!(silent(&workers).await, None, "nobody ever spoke");
+        let workers = Workers::hearing(ONE);
+        let waited = silent(&workers).await.expect("late");
+        let soon = Duration::from_millis(20);
+        assert!(waited >= SILENT - soon, "half a second is not silence");
+    }
+
+    #[tokio::test]
+    async fn who_is_lost_leaves_or_rests_is_not_waited_for() {
+        use presence::Standing::{Leaving, Ready, Resting};
+        for (what, left) in [
+            ("lost", None),
+            ("leaves", Some(Leaving)),
+            ("rests", Some(Resting)),
+        ] {
+            let go = |workers: &Workers, worker| match left {
+                None => workers.lost(version(), worker),
+                Some(standing) => _ = workers.take(&said(worker, standing)),
+            };
+            let workers = Workers::hearing(ONE);
+            workers.take(&said(TWO, Ready));
+            let mut changes = workers.changed();
+            changes.mark_unchanged();
+            go(&workers, ONE);
+            let seen = workers.seen(version()).expect("one is left");
+            assert_eq!((seen.workers, seen.slots), (1, 1), "{what}");
+            assert!(changes.has_changed().expect("open"), "{what}: it is told");
+            let waited = silent(&workers).await.expect("late");
+            assert!(waited >= SILENT / 2, "{what}: the other speaks");
+            workers.take(&said(TWO, Ready));
+            go(&workers, TWO);
+            assert_eq!(
+                workers.seen(version()).map_or(0, |s| s.workers),
+                0,
+                "{what}"
+            );
+            let waited = silent(&workers).await.expect("silent");
+            assert!(waited < SILENT / 2, "{what}: nobody is left: {waited:?}");
+            tokio::time::sleep(Duration::from_millis(110)).await;
+            workers.take(&said(ONE, Ready));
+            assert_eq!(
+                workers.seen(version()).map(|s| s.workers),
+                Some(1),
+                "{what}: back"
+            );
+        }
     }
 }

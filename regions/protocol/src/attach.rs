@@ -16,6 +16,8 @@
 //! the claim; no queue is involved.
 
 pub mod handover;
+pub mod pieces;
+pub mod request;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -52,6 +54,15 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
 }
 
+/// What a worker fetches by GET attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What of the body is not in the work item.
+    Body,
+    /// The whole request, of which nothing is in the work item.
+    Whole,
+}
+
 /// Why the bytes are not a response head.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -61,8 +72,8 @@ pub enum HeadError {
     /// More than [`HEADERS_LIMIT`] headers.
     #[error("more than {HEADERS_LIMIT} response headers")]
     TooManyHeaders,
-    /// The first line is not `HTTP/1.1 <code> <reason>`.
-    #[error("malformed status line")]
+    /// The first line is not `HTTP/1.1 <code> <reason>`, or, of a request, not `<method> <path> HTTP/1.1`.
+    #[error("malformed first line")]
     StatusLine,
     /// A header line that is none, obsolete folding included (RFC 9112 §5.2).
     #[error("malformed header line")]
@@ -72,31 +83,35 @@ pub enum HeadError {
     TransferEncoding,
 }
 
+// === impl Form ===
+
+impl Form {
+    /// Its content type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Body => OCTETS,
+            Self::Whole => OCTETS_H1,
+        }
+    }
+
+    /// What a worker with this `Accept` asks for.
+    #[must_use]
+    pub fn asked(accept: Option<&HeaderValue>) -> Self {
+        match accept.is_some_and(|accept| accept.as_bytes() == OCTETS_H1.as_bytes()) {
+            true => Self::Whole,
+            false => Self::Body,
+        }
+    }
+}
+
 // === impl ResponseHead ===
 
 impl ResponseHead {
     /// The bytes that open POST attach: status line, headers, blank line.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + self.headers.len() * 48);
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(self.status.as_str().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(
-            self.status
-                .canonical_reason()
-                .unwrap_or("Unknown")
-                .as_bytes(),
-        );
-        out.extend_from_slice(b"\r\n");
-        for (name, value) in &self.headers {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-        out
+        encode(self.status, &self.headers)
     }
 
     /// Reads a head from the start of `bytes`: the head and how many bytes it took, or `None` if more are needed.
@@ -129,6 +144,25 @@ impl ResponseHead {
         }
         Ok(Some((Self { status, headers }, end + 4)))
     }
+}
+
+/// The bytes that open POST attach, of a response that nobody else needs as a [`ResponseHead`].
+#[must_use]
+pub fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + headers.len() * 48);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
 }
 
 fn status_line(line: &[u8]) -> Option<StatusCode> {

@@ -104,6 +104,20 @@ pub struct StringKv {
     pub value: String,
 }
 
+/// Whose a call is that a late worker answered 202 to: what a region's tracking stream holds under its id.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct WorkerResultTracking {
+    /// The function.
+    #[prost(string, tag = "1")]
+    pub function_id: String,
+    /// Its version.
+    #[prost(string, tag = "2")]
+    pub function_version_id: String,
+    /// When its caller asked.
+    #[prost(message, optional, tag = "3")]
+    pub request_time: Option<Timestamp>,
+}
+
 /// `google.protobuf.Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Timestamp {

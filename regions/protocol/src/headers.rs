@@ -19,6 +19,11 @@ pub const INVOCATION_REGION: HeaderName = HeaderName::from_static("nvcf-invocati
 /// Tells NVIDIA's worker to pass the container's answer through unchanged.
 pub const DISABLE_COMPATIBILITY: HeaderName =
     HeaderName::from_static("nvcf-feature-disable-worker-compatibility");
+/// The caller's wish that nothing of the call but ids and tokens goes through NATS: the worker fetches all of it by GET attach.
+pub const STREAM_WHOLE: HeaderName =
+    HeaderName::from_static("nvcf-feature-enable-only-stream-full-request");
+/// How far a call is that answers 202, in percent, if its container says so.
+pub const PERCENT_COMPLETE: HeaderName = HeaderName::from_static("nvcf-percent-complete");
 /// [`Execution`] (ours), on answers made by the platform; the edge removes it.
 pub const EXECUTION: HeaderName = HeaderName::from_static("frontdoor-execution");
 /// What is left of the caller's time, in milliseconds (ours): edge to region, trusted as [`REQUEST_ID`] is.
@@ -26,6 +31,9 @@ pub const REMAINING_MS: HeaderName = HeaderName::from_static("frontdoor-remainin
 /// Another region could take the call (ours): edge to region, trusted as [`REQUEST_ID`] is. Such a call is declined at
 /// once where it would otherwise wait for the region's own trouble to pass.
 pub const MOVABLE: HeaderName = HeaderName::from_static("frontdoor-movable");
+/// Where an edge says to an invocation service that another region could take a call by now which waits there: POST, with the
+/// call's id in [`REQUEST_ID`]. It then counts as one that came with [`MOVABLE`], if no worker has it.
+pub const RECALL_PATH: &str = "/v2/frontdoor/recall";
 /// The ticket of the invocation service to which another one of its region passes a poll on (ours). Who shows it has asked
 /// whether the caller may.
 pub const RELAYED: HeaderName = HeaderName::from_static("frontdoor-relayed");

@@ -23,7 +23,11 @@ pub mod config;
 
 pub mod headers;
 
+pub mod trace;
+
 pub mod poll;
+
+pub mod cors;
 
 pub mod problem;
 

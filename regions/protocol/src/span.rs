@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Nothing is meant to take longer, and what can be written beyond it is more than can be added to a clock.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 /// A [`Duration`] that is written as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -12,11 +15,16 @@ pub struct Span(pub Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|_| {
+        let span = humantime::parse_duration(&text).map_err(|_| {
             serde::de::Error::custom(format!(
                 "`{text}` is not a length of time: write 250ms, 10s or 2m"
             ))
-        })
+        })?;
+        if span > LONGEST {
+            let rule = format!("`{text}` is longer than ten years: write less");
+            return Err(serde::de::Error::custom(rule));
+        }
+        Ok(Self(span))
     }
 }
 
@@ -61,5 +69,15 @@ mod tests {
             serde_json::from_str::<Span>("\"10\"").is_err(),
             "a number without a unit"
         );
+    }
+
+    #[test]
+    fn every_span_can_be_added_to_the_clock() {
+        let longest = serde_json::from_str::<Span>("\"3650days\"").expect("ten years");
+        let now = std::time::Instant::now();
+        assert!(now.checked_add(longest.0 * 1000).is_some());
+        for text in ["11years", "584542046090years", "18446744073709551615s"] {
+            assert!(serde_json::from_str::<Span>(&format!("{text:?}")).is_err());
+        }
     }
 }

@@ -9,6 +9,8 @@ use crate::names::{RegionName, RequestId, VersionId};
 pub const CHATTER: &str = "fd.>";
 /// Reports of all regions.
 pub const REPORTS: &str = "fd.report.*";
+/// An edge that has just come to chatter asks all regions for everything: what changes alone tells nothing of the rest.
+pub const ASK_REPORTS: &str = "fd.ask-reports";
 /// Verdicts of all edges.
 pub const VERDICTS: &str = "fd.edge.*.verdict";
 /// Revoked API keys, for every region at once (`revocation.rs`).
@@ -44,6 +46,31 @@ pub fn work_consumer(region: &RegionName, version: VersionId) -> String {
 #[must_use]
 pub fn cancel(version: VersionId) -> String {
     format!("nvcf.cancel.{version}")
+}
+
+/// Where the worker of a call that answered 202 is asked for the rest, if it attaches late (NVCF): a request, to which it
+/// says something at once; the answer comes by attach.
+#[must_use]
+pub fn polling(request: RequestId) -> String {
+    format!("rq_polling.{request}")
+}
+
+/// Whose a call is that a late worker answered 202 to.
+#[must_use]
+pub fn tracking(region: &RegionName, request: RequestId) -> String {
+    format!("requestToFunctionVersion.{region}.{request}")
+}
+
+/// All such calls of a region: what its tracking stream holds.
+#[must_use]
+pub fn tracking_of_region(region: &RegionName) -> String {
+    format!("requestToFunctionVersion.{region}.>")
+}
+
+/// The tracking stream of a region.
+#[must_use]
+pub fn tracking_stream(region: &RegionName) -> String {
+    format!("requestToFunctionVersion_{region}")
 }
 
 /// Where the workers of a version speak of themselves (`presence.rs`).
@@ -118,5 +145,14 @@ mod tests {
             cancel(version),
             "nvcf.cancel.0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
         );
+        assert_eq!(
+            polling(request),
+            "rq_polling.7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11"
+        );
+        assert_eq!(
+            tracking(&region, request),
+            "requestToFunctionVersion.us-east.7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11"
+        );
+        assert_eq!(tracking_stream(&region), "requestToFunctionVersion_us-east");
     }
 }

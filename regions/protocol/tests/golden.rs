@@ -4,6 +4,7 @@
 use frontdoor_protocol::authority::{ClientInvokeRequest, ClientInvokeResponse, FunctionVersion};
 use frontdoor_protocol::envelope::{
     ConnectionConfig, Http1ProtocolConfig, StatelessConfig, Timestamp, WorkerInvokeFunctionRequest,
+    WorkerResultTracking,
 };
 use prost::Message;
 
@@ -111,6 +112,26 @@ fn the_question_who_may_call_and_its_answer() {
             0x0a, 1, b'v', 0x12, 2, b'/', b'p', 0x18, 1, 0x20, 1, // its fields 1 to 4
             0x1a, 1, b's', // 3: clientAuthSubject
             0x22, 1, b'a', // 4: clientNcaId
+        ],
+    );
+}
+
+#[test]
+fn whose_a_call_is_that_answered_202() {
+    let message = WorkerResultTracking {
+        function_id: "f".into(),
+        function_version_id: "v".into(),
+        request_time: Some(Timestamp {
+            seconds: 1,
+            nanos: 0,
+        }),
+    };
+    check(
+        &message,
+        &[
+            0x0a, 1, b'f', // 1: functionId
+            0x12, 1, b'v', // 2: functionVersionId
+            0x1a, 2, 0x08, 1, // 3: requestTime: seconds
         ],
     );
 }

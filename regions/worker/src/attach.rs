@@ -9,11 +9,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use frontdoor_protocol::attach;
+use frontdoor_protocol::attach::Form;
+use frontdoor_protocol::attach::request::RequestHead;
 use frontdoor_protocol::headers::FUNCTION_VERSION_ID;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -164,16 +167,42 @@ impl Attach {
                 body::full(start)
             });
         };
+        let response = self.fetch(service, token, claimed, Form::Body).await?;
+        Ok(body::continued(start, response.into_body()))
+    }
+
+    /// The request as a whole by GET attach: its head, and its body.
+    pub(crate) async fn whole_request(
+        &self,
+        service: &Service,
+        claimed: bool,
+    ) -> Result<(RequestHead, Body), FetchError> {
+        let Some(token) = &service.body_token else {
+            return Err(FetchError("there is no token for it".to_owned()));
+        };
+        let response = self.fetch(service, token, claimed, Form::Whole).await?;
+        let read = tokio::time::timeout(ANSWER_TIMEOUT, read_head(response.into_body()));
+        read.await
+            .unwrap_or_else(|_| Err(FetchError("its head did not come in time".to_owned())))
+    }
+
+    async fn fetch(
+        &self,
+        service: &Service,
+        token: &HeaderValue,
+        claimed: bool,
+        form: Form,
+    ) -> Result<Response<Incoming>, FetchError> {
         let wire = if claimed { Wire::H2c } else { Wire::Http1 };
         let mut request = request(Method::GET, service, token, body::empty());
-        let accept = HeaderValue::from_static(attach::OCTETS);
+        let accept = HeaderValue::from_static(form.content_type());
         request.headers_mut().insert(header::ACCEPT, accept);
         let response = self
             .timed(wire, service, request)
             .await
             .map_err(FetchError)?;
         match response.status() {
-            StatusCode::OK => Ok(body::continued(start, response.into_body())),
+            StatusCode::OK => Ok(response),
             status => Err(FetchError(format!("the service answered {status}"))),
         }
     }
@@ -215,6 +244,30 @@ impl Attach {
         let new = Arc::new(new);
         services.insert(authority.clone(), Arc::clone(&new));
         new
+    }
+}
+
+/// Reads the head of a whole request; what follows it is the body.
+async fn read_head(mut stream: Incoming) -> Result<(RequestHead, Body), FetchError> {
+    let mut bytes = BytesMut::new();
+    loop {
+        let frame = match stream.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Err(FetchError(error.to_string())),
+            None => return Err(FetchError("it ends before its head does".to_owned())),
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        bytes.extend_from_slice(&data);
+        match RequestHead::decode(&bytes) {
+            Ok(Some((head, length))) => {
+                let start = bytes.split_off(length).freeze();
+                return Ok((head, body::continued(start, stream)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(FetchError(error.to_string())),
+        }
     }
 }
 

@@ -43,6 +43,8 @@ enum Piece {
 
 struct PipeBody {
     pieces: mpsc::Receiver<Piece>,
+    /// Looked at already: what comes after the frame that was given last.
+    next: Option<Frame<Bytes>>,
     ended: bool,
 }
 
@@ -51,6 +53,7 @@ pub(crate) fn pipe() -> (Pipe, Body) {
     let (sender, pieces) = mpsc::channel(PIPE_FRAMES);
     let body = PipeBody {
         pieces,
+        next: None,
         ended: false,
     };
     (Pipe(sender), body.boxed_unsync())
@@ -105,14 +108,25 @@ impl http_body::Body for PipeBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        Poll::Ready(match ready!(self.pieces.poll_recv(cx)) {
-            Some(Piece::Frame(frame)) => Some(Ok(frame)),
-            Some(Piece::End) => {
-                self.ended = true;
-                None
-            }
-            None => Some(Err(BrokenOff.into())),
-        })
+        let frame = match self.next.take() {
+            Some(frame) => frame,
+            None => match ready!(self.pieces.poll_recv(cx)) {
+                Some(Piece::Frame(frame)) => frame,
+                Some(Piece::End) => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                None => return Poll::Ready(Some(Err(BrokenOff.into()))),
+            },
+        };
+        // An end that is here already goes out with the last frame, and needs none of its own.
+        match self.pieces.try_recv() {
+            Ok(Piece::Frame(next)) => self.next = Some(next),
+            Ok(Piece::End) => self.ended = true,
+            // A writer that is gone is noticed when more is asked for.
+            Err(_) => {}
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,26 +5,22 @@
 //! limit here: how long a caller waits is the service's to say.
 
 mod headers;
+mod http1;
 
 use std::time::Duration;
 
+use http::header::Entry;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioTimer;
 
 use crate::body::Body;
 use crate::config::{self, Protocol};
-use crate::h2c::{CONNECT_TIMEOUT, Multiplexed, SendError, Tasks};
+use crate::h2c::{Multiplexed, SendError, Tasks};
 
 pub(crate) use headers::{Identity, of_answer, of_request};
 
-/// Idle connections are closed before common servers close them (5 s), lest a call meets a closing one.
-const IDLE: Duration = Duration::from_secs(4);
-/// More headers than an attach stream may carry, so that the error is ours to word.
-const HEADERS_LIMIT: usize = 1024;
+use http1::Connections;
 
 /// The container beside this worker.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ pub(crate) struct Container {
 
 #[derive(Debug)]
 enum Transport {
-    Http1(Box<Client<HttpConnector, Body>>),
+    Http1(Connections),
     H2c(Multiplexed),
 }
 
@@ -56,7 +52,7 @@ impl Container {
     pub(crate) fn new(settings: &config::Container, tasks: Tasks, ping: Duration) -> Self {
         let authority = settings.authority.clone();
         let transport = match settings.protocol {
-            Protocol::Http1 => Transport::Http1(Box::new(pooled(tasks))),
+            Protocol::Http1 => Transport::Http1(Connections::new(authority.clone(), tasks)),
             Protocol::H2c => Transport::H2c(Multiplexed::new(authority.clone(), tasks, ping)),
         };
         Self {
@@ -74,16 +70,21 @@ impl Container {
         body: Body,
     ) -> Result<Response<Incoming>, CallError> {
         match &self.transport {
-            Transport::Http1(client) => {
-                let request = request(method, self.authority.clone(), path, headers, body);
-                client.request(request).await.map_err(|error| {
-                    let text = causes(&error);
-                    if error.is_connect() {
-                        CallError::NotStarted(text)
-                    } else {
-                        CallError::Started(text)
-                    }
-                })
+            Transport::Http1(connections) => {
+                if let Entry::Vacant(host) = headers.entry(header::HOST)
+                    && let Ok(authority) = HeaderValue::from_str(self.authority.as_str())
+                {
+                    host.insert(authority);
+                }
+                let mut request = Request::new(body);
+                // CONNECT alone names no path (RFC 9112 §3.2.3).
+                *request.uri_mut() = match method {
+                    Method::CONNECT => Uri::from(self.authority.clone()),
+                    _ => Uri::from(path),
+                };
+                *request.method_mut() = method;
+                *request.headers_mut() = headers;
+                connections.send(request).await.map_err(call_error)
             }
             Transport::H2c(connection) => {
                 // The caller's host travels as `:authority`; sending both could contradict (RFC 9113 §8.3.1).
@@ -91,24 +92,17 @@ impl Container {
                 let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
                 let authority = host.unwrap_or_else(|| self.authority.clone());
                 let request = request(method, authority, path, headers, body);
-                connection.send(request).await.map_err(|error| match error {
-                    SendError::NotSent(..) => CallError::NotStarted(error.to_string()),
-                    SendError::Lost(_) => CallError::Started(causes(&error)),
-                })
+                connection.send(request).await.map_err(call_error)
             }
         }
     }
 }
 
-fn pooled(tasks: Tasks) -> Client<HttpConnector, Body> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    Client::builder(tasks)
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .http1_max_headers(HEADERS_LIMIT)
-        .build(connector)
+fn call_error(error: SendError) -> CallError {
+    match error {
+        SendError::NotSent(..) => CallError::NotStarted(error.to_string()),
+        SendError::Lost(_) => CallError::Started(causes(&error)),
+    }
 }
 
 fn request(

@@ -21,12 +21,25 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         file: file.clone(),
         source,
     })?;
-    let mut settings: Settings =
-        parse_with::<file::File, _>(&file, &text, |name| std::env::var(name).ok())?;
+    let mut settings = parse(&file, &text, |name| std::env::var(name).ok())?;
     if let Some(folder) = path.parent() {
         settings.nats.under(folder);
+        settings.telemetry.under(folder);
     }
     Ok(settings)
+}
+
+/// Checks a configuration that is at hand: its name for errors, its text, and the environment that it may speak of. Paths in it
+/// stay as they are written.
+///
+/// # Errors
+/// If it is malformed, or breaks a rule.
+pub fn parse(
+    name: &str,
+    text: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    parse_with::<file::File, _>(name, text, environment)
 }
 
 #[cfg(test)]

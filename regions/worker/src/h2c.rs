@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use frontdoor_socket::Gathering;
 use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -126,7 +127,7 @@ impl Multiplexed {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADERS_LIMIT)
             .max_concurrent_reset_streams(RESET_STREAMS)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Gathering::new(stream)))
             .await
             .map_err(|error| self.not_sent(error))?;
         let authority = self.authority.clone();

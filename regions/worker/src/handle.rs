@@ -6,21 +6,25 @@
 
 mod answer;
 mod compat;
+mod windows;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::{envelope, subject};
+use frontdoor_telemetry::export::Spans;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::{Attach, ClaimError, Tail, Upload};
+use crate::attach::{Attach, ClaimError, FetchError, Tail, Upload};
+use crate::body::Body;
 use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::load::Load;
 use crate::metrics::Metrics;
+use crate::record::Record;
 use crate::running::Running;
 use crate::settle::{Outcome, Settlement, given_up, settle};
 
@@ -42,6 +46,8 @@ pub(crate) struct Handler {
     pub(crate) running: Running,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
+    /// Where parts of calls are told.
+    pub(crate) spans: Spans,
     /// Whether a call could not be started since the container's last good answer. Set here, cleared by `health.rs`.
     pub(crate) suspect: watch::Sender<bool>,
     /// Cuts what still runs when the time to stop is over.
@@ -85,7 +91,14 @@ impl Handler {
         }
     }
 
-    async fn run(&self, item: Item, message: &jetstream::Message) -> Ended {
+    async fn run(&self, mut item: Item, message: &jetstream::Message) -> Ended {
+        let record = Record::new(&mut item, true, &self.spans);
+        let ended = self.run_once(item, message, &record).await;
+        record.end(ended.0, &self.spans);
+        ended
+    }
+
+    async fn run_once(&self, item: Item, message: &jetstream::Message, record: &Record) -> Ended {
         if item.expired(now_ms()) {
             return (Outcome::Expired, None);
         }
@@ -95,13 +108,14 @@ impl Handler {
         let Some(entry) = self.running.enter(item.id) else {
             return (Outcome::Duplicate, None);
         };
-        let id = item.id;
-        let began = Instant::now();
         let call = async {
             if item.claim {
-                self.claimed(item).await
+                self.claimed(item, record).await
+            } else if windows::are_kept(&item) {
+                self.in_windows(item, message.context.client(), record)
+                    .await
             } else {
-                let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item)).await;
+                let late = tokio::time::timeout(LATE_TIMEOUT, self.late(item, record)).await;
                 late.unwrap_or((Outcome::AnswerLost, None))
             }
         };
@@ -113,38 +127,37 @@ impl Handler {
             never = keep_in_progress(message) => match never {},
         };
         if ended.0 == Outcome::Answered {
-            self.load.took(began.elapsed());
+            self.load.took(record.age());
         }
-        tracing::debug!(%id, outcome = ended.0.as_str(), "call ended");
         ended
     }
 
     /// Runs a call that a standing stream got: it is claimed, and no message stands for it.
-    pub(crate) async fn handed(&self, item: Item, upload: Upload) -> Option<Tail> {
-        let Some(entry) = self.running.enter(item.id) else {
-            self.metrics.item(Outcome::Duplicate);
-            return None;
-        };
-        let began = Instant::now();
-        let (outcome, tail) = tokio::select! {
-            ended = self.granted(item, upload) => ended,
-            () = entry.cancelled() => (Outcome::Cancelled, None),
-            () = self.cut.cancelled() => (Outcome::CutAtStop, None),
+    pub(crate) async fn handed(&self, mut item: Item, upload: Upload) -> Option<Tail> {
+        let record = Record::new(&mut item, false, &self.spans);
+        let (outcome, tail) = match self.running.enter(item.id) {
+            None => (Outcome::Duplicate, None),
+            Some(entry) => tokio::select! {
+                ended = self.granted(item, upload, &record) => ended,
+                () = entry.cancelled() => (Outcome::Cancelled, None),
+                () = self.cut.cancelled() => (Outcome::CutAtStop, None),
+            },
         };
         if outcome == Outcome::Answered {
-            self.load.took(began.elapsed());
+            self.load.took(record.age());
         }
         self.metrics.item(outcome);
+        record.end(outcome, &self.spans);
         tail
     }
 
     /// Claim, then call, then answer: attach before execute.
-    async fn claimed(&self, item: Item) -> Ended {
+    async fn claimed(&self, item: Item, record: &Record) -> Ended {
         let timer = self.metrics.claim_seconds.start_timer();
         let claim = self.attach.claim(&item.service).await;
         timer.observe_duration();
         match claim {
-            Ok(upload) => self.granted(item, upload).await,
+            Ok(upload) => self.granted(item, upload, record).await,
             Err(ClaimError::Refused) => (Outcome::Refused, None),
             Err(ClaimError::Unreachable(reason)) => {
                 tracing::warn!(id = %item.id, reason, "claim failed");
@@ -154,18 +167,23 @@ impl Handler {
     }
 
     /// Call, then answer.
-    async fn granted(&self, item: Item, mut upload: Upload) -> Ended {
+    async fn granted(&self, mut item: Item, mut upload: Upload, record: &Record) -> Ended {
         let answer = tokio::select! {
             biased;
             _ = upload.gone() => return (Outcome::CallerGone, None),
-            answer = self.call(&item) => answer,
+            answer = self.call(&mut item, record) => answer,
         };
         self.answer(item, upload, answer).await
     }
 
     /// Call, then attach with the answer: for services that do not speak of claims.
-    async fn late(&self, item: Item) -> Ended {
-        let answer = self.call(&item).await;
+    async fn late(&self, mut item: Item, record: &Record) -> Ended {
+        let answer = self.call(&mut item, record).await;
+        self.bring(item, answer).await
+    }
+
+    /// Attaches with the answer.
+    async fn bring(&self, item: Item, answer: Result<Reply, Failure>) -> Ended {
         let length = answer::stream_length(&item.method, &answer);
         let upload = self.attach.late(&item.service, length);
         let (outcome, tail) = self.answer(item, upload, answer).await;
@@ -182,12 +200,9 @@ impl Handler {
         (outcome, None)
     }
 
-    async fn call(&self, item: &Item) -> Result<Reply, Failure> {
-        let body = self
-            .attach
-            .request_body(&item.service, item.inline.clone(), item.claim)
-            .await
-            .map_err(|error| Failure::body(&error))?;
+    async fn call(&self, item: &mut Item, record: &Record) -> Result<Reply, Failure> {
+        let body = self.request(item).await;
+        let body = body.map_err(|error| Failure::body(&error))?;
         let headers = call::of_request(item, &self.identity, now_ms());
         let timer = self.metrics.head_seconds.start_timer();
         let response = self
@@ -195,16 +210,31 @@ impl Handler {
             .send(item.method.clone(), item.path.clone(), headers, body)
             .await;
         timer.observe_duration();
+        if let Ok(response) = &response {
+            record.answered(response.status());
+        }
         if matches!(response, Err(CallError::NotStarted(_))) {
             self.suspect
                 .send_if_modified(|suspect| !std::mem::replace(suspect, true));
         }
-        let response = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
-        if compat::wanted(&item.headers) && compat::translates(&response) {
-            let (head, body) = compat::translate(response).await;
+        let fitting = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
+        if compat::wanted(&item.headers) && compat::translates(&fitting.response) {
+            let (head, body) = compat::translate(fitting.response).await;
             return Ok(Reply::Made(head, body));
         }
-        Ok(Reply::AsItIs(response))
+        Ok(Reply::AsItIs(fitting))
+    }
+
+    /// The request's body, and all of the request where the item does not say what it is.
+    async fn request(&self, item: &mut Item) -> Result<Body, FetchError> {
+        let service = &item.service;
+        if !item.whole {
+            let start = item.inline.clone();
+            return self.attach.request_body(service, start, item.claim).await;
+        }
+        let (head, body) = self.attach.whole_request(service, item.claim).await?;
+        item.fill(head);
+        Ok(body)
     }
 
     async fn answer(&self, item: Item, upload: Upload, answer: Result<Reply, Failure>) -> Ended {
@@ -212,8 +242,8 @@ impl Handler {
             Ok(Reply::Made(head, body)) => answer::whole(&head, body, upload)
                 .await
                 .map(|tail| (Outcome::Answered, Some(tail))),
-            Ok(Reply::AsItIs(response)) => {
-                answer::relay(response, upload, &self.metrics.answer_bytes)
+            Ok(Reply::AsItIs(fitting)) => {
+                answer::relay(fitting, upload, &self.metrics.answer_bytes)
                     .await
                     .map(|tail| (Outcome::Answered, Some(tail)))
             }

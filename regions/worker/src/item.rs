@@ -3,10 +3,15 @@
 //! Anything that is not such a call is refused here, so that no other file meets a malformed method, path, header or
 //! address. The calling code reads the two NATS headers; it never looks into the payload itself.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use frontdoor_protocol::attach;
-use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
+use frontdoor_protocol::attach::request::RequestHead;
+use frontdoor_protocol::envelope::{Timestamp, WorkerInvokeFunctionRequest};
+use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::poll;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prost::Message as _;
@@ -29,6 +34,11 @@ pub(crate) struct Item {
     /// The first bytes of the body: all of it unless there is a `body_token`.
     pub(crate) inline: Bytes,
     pub(crate) service: Service,
+    /// Whether the request comes by GET attach: then method, path, headers and body here are none of the caller's until
+    /// [`Self::fill`].
+    pub(crate) whole: bool,
+    /// When the caller asked, in Unix milliseconds by the service's clock, if it says so.
+    pub(crate) asked_ms: Option<u64>,
     /// Whether the service decides at attach if the call may begin.
     pub(crate) claim: bool,
     /// Unix milliseconds after which it must not begin.
@@ -36,7 +46,7 @@ pub(crate) struct Item {
 }
 
 /// Where the caller waits, and the tokens that open the two streams there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) authority: Authority,
     pub(crate) path: PathAndQuery,
@@ -49,7 +59,7 @@ pub(crate) struct Service {
 pub(crate) enum ItemError {
     #[error("not a work item: {0}")]
     Protobuf(prost::DecodeError),
-    #[error("the request comes by GET attach as a whole, which is not supported")]
+    #[error("the request comes by GET attach as a whole, and there is no token for that")]
     WholeByAttach,
     #[error("no way to attach over HTTP")]
     NoAttach,
@@ -69,33 +79,76 @@ impl Item {
         claim: bool,
         deadline: Option<&str>,
     ) -> Result<Self, ItemError> {
+        let deadline_ms = deadline
+            .map(|ms| ms.parse().map_err(|_| ItemError::Field("deadline")))
+            .transpose()?;
+        Self::read(payload, claim, deadline_ms)
+    }
+
+    /// Reads a work item that a standing stream got, with its deadline.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub(crate) fn handed(payload: &[u8], deadline_ms: u64) -> Result<Self, ItemError> {
+        Self::read(payload, true, Some(deadline_ms))
+    }
+
+    fn read(payload: &[u8], claim: bool, deadline_ms: Option<u64>) -> Result<Self, ItemError> {
         let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
-        if item.request_method.is_empty() {
+        let service = service(&item)?;
+        let whole = item.request_method.is_empty();
+        if whole && service.body_token.is_none() {
             return Err(ItemError::WholeByAttach);
         }
-        let service = service(&item)?;
+        let asked_ms = item.request_time.and_then(unix_ms);
         let malformed = ItemError::Field;
         Ok(Self {
             id: item.request_id.parse().map_err(|_| malformed("id"))?,
             account: item.nca_id.try_into().map_err(|_| malformed("account"))?,
             subject: item.subject.try_into().map_err(|_| malformed("subject"))?,
-            method: item
-                .request_method
-                .parse()
-                .map_err(|_| malformed("method"))?,
-            path: PathAndQuery::try_from(item.request_path)
-                .ok()
-                .filter(|path| path.path().starts_with('/') || path == "*")
-                .ok_or(ItemError::Field("path"))?,
-            headers: headers(item.request_headers.iter().map(|h| (&*h.key, &*h.value)))
+            method: match whole {
+                true => Method::GET,
+                false => item
+                    .request_method
+                    .parse()
+                    .map_err(|_| malformed("method"))?,
+            },
+            path: match whole {
+                true => PathAndQuery::from_static("/"),
+                false => path(item.request_path).ok_or(ItemError::Field("path"))?,
+            },
+            headers: header_map(item.request_headers.iter().map(|h| (&*h.key, &*h.value)))
                 .ok_or(ItemError::Field("header"))?,
             inline: item.request_body.unwrap_or_default().into(),
             service,
+            whole,
+            asked_ms,
             claim,
-            deadline_ms: deadline
-                .map(|ms| ms.parse().map_err(|_| malformed("deadline")))
-                .transpose()?,
+            deadline_ms,
         })
+    }
+
+    /// Makes it the request that came by GET attach; its body stays where it is.
+    pub(crate) fn fill(&mut self, head: RequestHead) {
+        self.method = head.method;
+        self.path = head.path;
+        self.headers = head.headers;
+    }
+
+    /// How long the caller waits, as it says.
+    pub(crate) fn window(&self) -> Duration {
+        let asked = self.headers.get(headers::POLL_SECONDS);
+        poll::read(asked.map(HeaderValue::as_bytes)).unwrap_or(poll::DEFAULT)
+    }
+
+    /// How much is left of the time for which the caller waits, for services that expect a word of the worker's when it
+    /// is over. At least a second: clocks differ, and a word that is too early costs a poll.
+    pub(crate) fn window_left(&self, now_ms: u64) -> Duration {
+        let asked_ms = self.asked_ms.unwrap_or(now_ms);
+        let passed = Duration::from_millis(now_ms.saturating_sub(asked_ms));
+        self.window()
+            .saturating_sub(passed)
+            .max(Duration::from_secs(1))
     }
 
     /// Whether it is a leftover that surely nobody waits for. Not earlier: the deadline is by another host's clock, and
@@ -104,6 +157,44 @@ impl Item {
         self.deadline_ms
             .is_some_and(|deadline| deadline.saturating_add(CLOCKS_MS) <= now_ms)
     }
+}
+
+/// A question for the answer of a call that was told 202: where the caller waits now, and for how long.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) service: Service,
+    pub(crate) window: Duration,
+}
+
+// === impl Question ===
+
+impl Question {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// If there is no way to answer it.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, ItemError> {
+        let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
+        let asked = item.request_headers.iter();
+        let mut asked =
+            asked.filter(|h| h.key.eq_ignore_ascii_case(headers::POLL_SECONDS.as_str()));
+        let window = poll::read(asked.next().map(|h| h.value.as_bytes()));
+        Ok(Self {
+            service: service(&item)?,
+            window: window.map_err(|_| ItemError::Field("window"))?,
+        })
+    }
+}
+
+fn path(text: String) -> Option<PathAndQuery> {
+    let path = PathAndQuery::try_from(text).ok()?;
+    (path.path().starts_with('/') || path == "*").then_some(path)
+}
+
+fn unix_ms(time: Timestamp) -> Option<u64> {
+    let seconds = u64::try_from(time.seconds).ok()?;
+    let nanos = u64::try_from(time.nanos).ok()?;
+    seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)
 }
 
 fn service(item: &WorkerInvokeFunctionRequest) -> Result<Service, ItemError> {
@@ -133,7 +224,7 @@ fn bearer(token: &str) -> Result<HeaderValue, ItemError> {
     Ok(value)
 }
 
-fn headers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderMap> {
+fn header_map<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -224,7 +315,74 @@ mod tests {
         ));
         assert_eq!(
             Item::decode(&[], false, None).err(),
+            Some(ItemError::NoAttach)
+        );
+        let mut message = valid();
+        message.request_method.clear();
+        assert_eq!(
+            Item::decode(&message.encode_to_vec(), false, None).err(),
             Some(ItemError::WholeByAttach)
         );
+    }
+
+    #[test]
+    fn a_whole_request_comes_later() {
+        let mut message = valid();
+        message.request_method.clear();
+        message.request_path.clear();
+        let config = &mut message.stateless_config.as_mut().expect("set");
+        let way = config.connection_configs[0].http1_config.as_mut();
+        way.expect("set").request_authorization_token = Some("q".into());
+        let mut item = Item::decode(&message.encode_to_vec(), true, None).expect("valid");
+        assert!(item.whole);
+        let bytes = b"PUT /late HTTP/1.1\r\nx-a: 3\r\n\r\n";
+        let (head, _) = RequestHead::decode(bytes)
+            .expect("valid")
+            .expect("complete");
+        item.fill(head);
+        assert_eq!((item.method.as_str(), item.path.as_str()), ("PUT", "/late"));
+        assert_eq!(item.headers["x-a"], "3");
+    }
+
+    #[test]
+    fn the_window_counts_from_when_the_caller_asked() {
+        let check = |poll: Option<&str>, asked: Option<i64>, now_ms: u64| {
+            let mut message = valid();
+            message.request_headers.extend(poll.map(|poll| StringKv {
+                key: "NVCF-POLL-SECONDS".into(),
+                value: poll.into(),
+            }));
+            message.request_time = asked.map(|seconds| Timestamp { seconds, nanos: 0 });
+            let bytes = message.encode_to_vec();
+            let item = Item::decode(&bytes, false, None).expect("valid");
+            item.window_left(now_ms).as_millis()
+        };
+        assert_eq!(check(None, None, 100_000), 60_000);
+        assert_eq!(check(Some("5"), Some(98), 100_000), 3_000);
+        assert_eq!(
+            check(Some("5"), Some(101), 100_000),
+            5_000,
+            "its clock is ahead"
+        );
+        assert_eq!(check(Some("5"), Some(1), 100_000), 1_000, "or far behind");
+    }
+
+    #[test]
+    fn a_question_says_where_and_how_long() {
+        let mut message = valid();
+        message.request_method = "GET".into();
+        message.request_path.clear();
+        let question = Question::decode(&message.encode_to_vec()).expect("valid");
+        assert_eq!(question.window, poll::DEFAULT);
+        message.request_headers[0] = StringKv {
+            key: "Nvcf-Poll-Seconds".into(),
+            value: "7".into(),
+        };
+        let question = Question::decode(&message.encode_to_vec()).expect("valid");
+        assert_eq!(question.window, Duration::from_secs(7));
+        assert_eq!(question.service.authority, "10.0.0.1:8080");
+        message.request_headers[0].value = "soon".into();
+        assert!(Question::decode(&message.encode_to_vec()).is_err());
+        assert!(Question::decode(&[]).is_err() && Question::decode(b"\xff").is_err());
     }
 }

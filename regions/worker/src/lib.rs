@@ -25,6 +25,8 @@ mod item;
 
 mod metrics;
 
+mod record;
+
 mod running;
 
 mod load;
@@ -55,6 +57,8 @@ mod stop;
 
 mod service;
 
+pub mod offline;
+
 pub use nats::NatsError;
 pub use service::{RunError, Worker, run};
 
@@ -66,5 +70,6 @@ pub use service::{RunError, Worker, run};
 pub fn metric_families() -> Result<String, prometheus::Error> {
     let registry = prometheus::Registry::new();
     metrics::Metrics::register(&registry)?;
+    frontdoor_telemetry::process::register(&registry)?;
     prometheus::TextEncoder::new().encode_to_string(&registry.gather())
 }

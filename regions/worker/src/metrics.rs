@@ -1,5 +1,6 @@
 //! What a worker counts. One family struct, registered in the registry that is handed down; labels are enums only.
 
+use frontdoor_telemetry::export::Counts;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) claim_seconds: Histogram,
     /// From calling the container to the head of its answer.
     pub(crate) head_seconds: Histogram,
+    /// Spans for a collector.
+    pub(crate) spans: Counts,
 }
 
 // === impl Metrics ===
@@ -149,6 +152,7 @@ impl Metrics {
                     .buckets(BUCKETS.to_vec()),
                 )?,
             )?,
+            spans: Counts::register(registry, "frontdoor_worker")?,
         };
         // One that appears with its first event has no rate before its second.
         for outcome in Outcome::ALL {

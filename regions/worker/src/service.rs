@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use frontdoor_protocol::subject;
+use frontdoor_telemetry::export::{self, ExportError, Spans, Teller};
+use frontdoor_telemetry::process;
 use http::HeaderValue;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -45,6 +47,9 @@ pub enum RunError {
     /// A metric is declared twice: a mistake in this crate.
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),
@@ -94,8 +99,16 @@ impl Worker {
     /// If NATS cannot be used.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self { settings, admin } = self;
+        let worker = Uuid::new_v4();
         let registry = Registry::new();
         let metrics = Metrics::register(&registry)?;
+        process::register(&registry)?;
+        let teller = Teller {
+            service: "frontdoor-worker",
+            instance: worker.as_u128(),
+            region: Some(settings.region.as_str()),
+        };
+        let (spans, exporter) = export::open(&settings.telemetry, teller, metrics.spans.clone())?;
         metrics
             .slots
             .set(i64::try_from(settings.slots).unwrap_or(i64::MAX));
@@ -122,10 +135,13 @@ impl Worker {
             Arc::clone(&container),
             &tasks,
             running.clone(),
-            metrics.clone(),
+            (metrics.clone(), spans),
         );
         let stop_background = CancellationToken::new();
         let mut background = JoinSet::new();
+        if let Some(exporter) = exporter {
+            background.spawn(exporter.run(stop_background.clone()));
+        }
         background.spawn(admin::serve(
             admin,
             Arc::new(facts),
@@ -147,7 +163,6 @@ impl Worker {
         ));
 
         let tails = TaskTracker::new();
-        let worker = Uuid::new_v4();
         let standby = (settings.standby > 0).then(|| {
             let says = (text(&settings.version), text(&worker));
             Standby::new(Arc::clone(&handler), settings.standby, says, tails.clone())
@@ -207,7 +222,7 @@ fn handler(
     container: Arc<Container>,
     tasks: &Tasks,
     running: Running,
-    metrics: Metrics,
+    (metrics, spans): (Metrics, Spans),
 ) -> Arc<Handler> {
     Arc::new(Handler {
         identity: Identity::new(
@@ -224,6 +239,7 @@ fn handler(
             metrics.running.clone(),
         )),
         metrics,
+        spans,
         suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),
     })

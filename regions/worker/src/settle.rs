@@ -121,6 +121,19 @@ impl Outcome {
         Self::CutAtStop,
     ];
 
+    /// Whether a call came to grief by the platform's doing or its container's, and nobody else's.
+    pub(crate) const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::ContainerUnreachable
+                | Self::ContainerFailed
+                | Self::ServiceUnreachable
+                | Self::AnswerLost
+                | Self::GivenUp
+                | Self::CutAtStop
+        )
+    }
+
     /// Its label in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

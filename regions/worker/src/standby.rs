@@ -182,8 +182,7 @@ impl Standby {
                 Stood::Handed(call) => {
                     place.leave();
                     if self.handler.load.take() {
-                        // Somebody else's streams may be too many now.
-                        self.adjust_others(&place);
+                        self.call_taken(&place);
                         let tail = self.handler.handed(call.item, call.upload).await;
                         self.handler.load.give_back();
                         self.keep(tail);
@@ -201,13 +200,23 @@ impl Standby {
         }
     }
 
-    fn adjust_others(self: &Arc<Self>, place: &Arc<Place>) {
-        self.adjust_at(place);
+    /// A slot less is free, so streams may be too many now. In place of the one that got the call another stands when the
+    /// call ends; only where few are left it is made at once. Short calls thus cost one stream each, and none of it while
+    /// they run.
+    fn call_taken(self: &Arc<Self>, place: &Arc<Place>) {
+        self.relieve(place);
         let services = lock(&self.services);
         if services.len() > 1 {
             let others: Vec<_> = services.values().cloned().collect();
             drop(services);
-            others.iter().for_each(|other| self.adjust_at(other));
+            others.iter().for_each(|other| self.relieve(other));
+        }
+    }
+
+    fn relieve(self: &Arc<Self>, place: &Arc<Place>) {
+        let (standing, wanted) = (place.standing.load(Ordering::SeqCst), self.wanted(place));
+        if standing > wanted || standing < wanted.div_ceil(2) {
+            self.adjust_at(place);
         }
     }
 

@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const STATES = { up: "up", ramp: "returning", suspect: "suspect", down: "down", draining: "draining" };
 const FAULTS = {
   "unsure": "no answer, and nobody to compare with",
-  "region-down": "gone, for others as well",
+  "region-down": "gone, and not for us alone",
   "my-path-down": "others reach it, this edge does not",
   "their-path-down": "this edge reaches it, most others do not",
   "queue-down": "answers, but its queue takes no calls",

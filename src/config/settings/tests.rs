@@ -57,6 +57,8 @@ fn broken_rules_are_named() {
     refused(MINIMAL, "regions");
     refused(&format!("{MINIMAL}{REGION}{REGION}"), "regions[1].name");
     refused(&format!("nonsense = 1\n{MINIMAL}{REGION}"), "nonsense");
+    let shared = MINIMAL.replace("127.0.0.1:9901", "127.0.0.1:443");
+    refused(&format!("{shared}{REGION}"), "listen.admin");
     for endpoint in [
         "us-east:80",
         "ftp://x:1",
@@ -109,6 +111,7 @@ fn broken_rules_are_named() {
             "steering.override_keys",
         ),
         ("route = { peer_ratio = -1.0 }", "route.peer_ratio"),
+        ("upstream = { grace = \"99999999999years\" }", "ten years"),
         (
             "resolver = { min_ttl = \"9s\", max_ttl = \"1s\" }",
             "resolver.max_ttl",
@@ -118,6 +121,12 @@ fn broken_rules_are_named() {
     ] {
         refused(&format!("{line}\n{MINIMAL}{REGION}"), key);
     }
+    // A semaphore of so many permits would be a panic.
+    let most = "connections = 9223372036854775807, https";
+    refused(
+        &format!("{}{REGION}", MINIMAL.replace("https", most)),
+        "listen.connections",
+    );
     refused(
         &format!("{}{REGION}", MINIMAL.replace("invocation.example.com", "")),
         "domain",

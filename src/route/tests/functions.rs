@@ -6,7 +6,7 @@ use frontdoor_protocol::names::{FunctionId, RegionName};
 use frontdoor_protocol::report::{FunctionReport, Report, VERSION};
 
 use super::*;
-use crate::region::Endpoint;
+use crate::region::{Endpoint, Health};
 use crate::table::{Event, Limits, ProbeOutcome, Table};
 
 /// What a region says of the one function: slots, free, queued; `None` in a report that does not have it.
@@ -153,6 +153,108 @@ fn what_would_wait_longer_than_the_way_goes_on() {
         0,
         "however few slots there are"
     );
+}
+
+/// The regions again, after one of them was changed.
+fn with(world: Snapshot, region: usize, change: impl FnOnce(&mut RegionView)) -> Snapshot {
+    let Snapshot {
+        epoch,
+        mut regions,
+        catalog,
+        ..
+    } = world;
+    change(&mut regions[region]);
+    let health = regions[region].health;
+    let endpoints = regions[region].endpoints.iter_mut();
+    endpoints.for_each(|endpoint| endpoint.health = health);
+    Snapshot::new(epoch, regions, catalog)
+}
+
+#[test]
+fn workers_are_looked_for_before_a_first_one_is_waited_for() {
+    let (idle, staffed) = (Some(Some((0, 0, 0))), Some(Some((10, 5, 0))));
+    let world = || fresh(&[(1, idle), (41, staffed), (90, Some(None))]);
+    let all = |world: &Snapshot| {
+        let homes = spread(world, &ask());
+        homes
+            .into_iter()
+            .map(|(region, (count, reason))| (region, count, reason))
+            .collect()
+    };
+    let check = |world: &Snapshot, region, reason| {
+        let homes: Vec<_> = all(world);
+        assert_eq!(homes, [(region, 1000, reason)]);
+    };
+    check(&world(), 1, Reason::NearerBusy);
+    let ramping = spread(&with(world(), 1, |r| r.ramp = 0.1), &ask());
+    assert_eq!(ramping.keys().collect::<Vec<_>>(), [&1]);
+    check(
+        &with(world(), 1, |r| r.health = Health::Suspect),
+        1,
+        Reason::OnlySuspects,
+    );
+    check(
+        &with(world(), 1, |r| r.health = Health::Down),
+        0,
+        Reason::Nearest,
+    );
+    check(&with(world(), 1, |r| r.draining = true), 0, Reason::Nearest);
+    let mut tried = ask();
+    tried.tried.add(RegionIndex(1));
+    assert_eq!(goes(&world(), &tried).0, 0, "nobody else has any");
+    let nowhere = fresh(&[(1, idle), (41, Some(None))]);
+    check(&nowhere, 0, Reason::Nearest);
+    let old = seen(&[(1, idle), (41, staffed)], Duration::from_secs(60));
+    check(&old, 0, Reason::Nearest);
+}
+
+#[test]
+fn a_call_may_move_to_where_a_worker_may_be() {
+    let (idle, staffed) = (Some(Some((0, 0, 0))), Some(Some((10, 0, 50))));
+    let mut been = ask();
+    been.tried.add(RegionIndex(0));
+    for (other, expected) in [
+        (staffed, true),
+        (idle, false),
+        (Some(None), false),
+        (None, true),
+    ] {
+        let world = fresh(&[(1, staffed), (41, other)]);
+        assert_eq!(spare(&world, &been), expected, "{other:?}");
+        let suspect = with(world, 1, |r| r.health = Health::Suspect);
+        assert!(!spare(&suspect, &been), "{other:?}");
+    }
+    let old = seen(&[(1, staffed), (41, idle)], Duration::from_secs(60));
+    assert!(spare(&old, &been), "who knows");
+}
+
+#[test]
+fn a_call_is_called_back_when_workers_are_elsewhere() {
+    let (idle, staffed) = (Some(Some((0, 0, 7))), Some(Some((10, 0, 50))));
+    let mut been = ask();
+    been.tried.add(RegionIndex(0));
+    let here = RegionIndex(0);
+    for (at, other, expected) in [
+        (idle, staffed, true),
+        (staffed, staffed, false),
+        (idle, idle, false),
+        (idle, Some(None), false),
+        (idle, None, false),
+        (None, staffed, false),
+    ] {
+        let world = fresh(&[(1, at), (41, other)]);
+        assert_eq!(better(&world, &been, here), expected, "{at:?} {other:?}");
+        let suspect = with(world, 1, |r| r.health = Health::Suspect);
+        assert_eq!(better(&suspect, &been, here), expected, "{at:?} {other:?}");
+        let down = with(suspect, 1, |r| r.health = Health::Down);
+        assert!(!better(&down, &been, here), "{at:?} {other:?}");
+    }
+    let old = seen(&[(1, idle), (41, staffed)], Duration::from_secs(60));
+    assert!(!better(&old, &been, here), "who knows");
+    let world = fresh(&[(1, idle), (41, staffed)]);
+    been.tried.add(RegionIndex(1));
+    assert!(!better(&world, &been, here), "it was there");
+    assert!(!better(&world, &been, RegionIndex(9)));
 }
 
 #[test]

@@ -146,6 +146,18 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
             passed.get_or_insert(why);
         }
     }
+    // Those that are left say that they have nobody, and another one says that it has.
+    let nobody = rivals
+        .iter()
+        .all(|(_, site, known, _)| rank::idle(site, known));
+    let somebody = all.iter().any(|(region, site, known)| {
+        let tier = rank::tier(site, known);
+        let open = tier.is_some_and(|tier| tier < Tier::LastResort);
+        open && !ask.tried.contains(*region) && rank::staffed(site, known)
+    });
+    if nobody && somebody {
+        return None;
+    }
     let home = ask.affinity.and_then(|key| {
         let idle = rivals.iter().filter(|(_, site, known, _)| {
             let parts = rank::predicted(site, known, policy);

@@ -203,6 +203,53 @@ fn live_traffic_teaches_about_functions() {
 }
 
 #[test]
+fn workers_that_come_are_used_at_once() {
+    let (mut table, now) = (table(), Instant::now());
+    table.apply(resolved(&[1]), now);
+    let said = |slots| FunctionReport {
+        workers: slots,
+        slots,
+        ..says(1, slots, 0)
+    };
+    let lesson = |table: &mut Table| fact(table, 1, None, now).map(|f| f.lesson);
+    for (other, outcome, expected) in [
+        (0, ServedOutcome::NoWorker, Lesson::None),
+        (1000, ServedOutcome::Broke, Lesson::Broken),
+    ] {
+        // Seen of a function with one version, and of one with two.
+        for two in [false, true] {
+            let second = FunctionReport {
+                version: id(2001),
+                ..said(0)
+            };
+            let all = |slots| match two {
+                false => vec![said(slots)],
+                true => vec![said(slots), second],
+            };
+            let tell = |table: &mut Table, seq, slots| {
+                table.apply(heard(other + u64::from(two), seq, true, &all(slots)), now);
+            };
+            let mut table = super::table();
+            table.apply(resolved(&[1]), now);
+            tell(&mut table, 1, 10);
+            for _ in 0..5 {
+                table.apply(not_here(1, outcome), now);
+            }
+            assert_eq!(lesson(&mut table), Some(Lesson::Broken));
+            tell(&mut table, 2, 10);
+            assert_eq!(lesson(&mut table), Some(Lesson::Broken), "said before");
+            tell(&mut table, 3, 0);
+            assert_eq!(lesson(&mut table), Some(Lesson::Broken), "nobody");
+            tell(&mut table, 4, 10);
+            assert_eq!(lesson(&mut table), Some(expected), "{outcome:?} {two}");
+            table.apply(Event::Tick, now);
+            assert_eq!(lesson(&mut table), Some(expected), "{outcome:?} {two}");
+        }
+    }
+    assert_eq!(lesson(&mut table), None);
+}
+
+#[test]
 fn callers_cannot_fill_the_table() {
     let (mut table, now) = (table(), Instant::now());
     for n in 0..5_000 {

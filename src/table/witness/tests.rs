@@ -259,3 +259,23 @@ fn failing_traffic_is_grey() {
     serve(&mut table, ServedOutcome::Answered(100));
     assert_eq!(condition(&mut table, now).fault, Fault::None);
 }
+
+#[test]
+fn workers_that_come_back_make_a_deserted_region_well() {
+    let canary = |outcome| Event::Canary {
+        region: REGION,
+        outcome,
+    };
+    for (found, sick) in [(Canary::Workers, false), (Canary::Queue, true)] {
+        let (mut table, now) = table();
+        for (seq, workers) in [(1, 1), (2, 0)] {
+            table.apply(reported(seq, workers), now);
+        }
+        (0..3).for_each(|_| drop(table.apply(canary(found), now)));
+        assert!(condition(&mut table, now).sick);
+        table.apply(reported(3, 0), now);
+        assert!(condition(&mut table, now).sick, "nobody came");
+        table.apply(reported(4, 1), now);
+        assert_eq!(condition(&mut table, now).sick, sick, "{found:?}");
+    }
+}

@@ -40,6 +40,14 @@ impl World {
     /// # Errors
     /// If it does not become ready; the error holds what it said.
     pub fn start(binary: &str, args: &[&str]) -> anyhow::Result<Self> {
+        Self::logging(binary, args, None)
+    }
+
+    /// The same, with these levels of its logs (`FRONTDOOR_LOG`).
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub fn logging(binary: &str, args: &[&str], levels: Option<&str>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let dir = folder.path().join("stack");
         let started = Instant::now();
@@ -58,6 +66,7 @@ impl World {
             .args(["--stop-on-stdin-eof", "--dir"])
             .arg(&dir)
             .args(args)
+            .envs(levels.map(|levels| ("FRONTDOOR_LOG", levels)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

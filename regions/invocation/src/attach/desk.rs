@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use frontdoor_protocol::attach::ResponseHead;
+use frontdoor_protocol::attach::{Form, ResponseHead};
 use frontdoor_protocol::headers::Execution;
 use frontdoor_protocol::names::RequestId;
 use hyper::body::Incoming;
@@ -18,11 +18,14 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::HeadFault;
+use super::closing::Close;
 use super::download::Rest;
 use super::relay::read_head;
+use crate::accounts::Share;
 use crate::dispatch::{Cancel, Cancels, Version};
 use crate::drain::{self, Crew, Drain};
 use crate::pending::{Event, State};
+use crate::respond::AttachRefusal;
 
 /// Enough that two cores seldom meet at one.
 const SHARDS: usize = 64;
@@ -38,17 +41,8 @@ pub(crate) struct Arrival {
     pub(crate) head: Option<Box<(ResponseHead, Option<Bytes>)>>,
     /// Whether it claimed the call before it ran it.
     pub(crate) claimed: bool,
-    /// Tells the worker how it ended; dropped means that the caller left.
-    pub(crate) closing: oneshot::Sender<Closing>,
-}
-
-/// How the caller's side is done with a worker's stream.
-#[derive(Debug)]
-pub(crate) enum Closing {
-    /// The caller has everything.
-    Complete,
-    /// The stream did not begin with the head of an answer.
-    Malformed(HeadFault),
+    /// Tells the worker how it ended.
+    pub(crate) closing: Close,
 }
 
 /// All waiting calls.
@@ -88,7 +82,7 @@ pub(crate) struct Entry {
 }
 
 /// A place among the calls that may be here at once; taken before anything is done for a call.
-pub(crate) struct Place(Arc<Desk>);
+pub(crate) struct Place(Arc<Desk>, Option<Share>);
 
 /// A waiting call, as its caller's side owns it. Dropping it ends the call: if the caller does not have everything by
 /// then, the worker is told and the queue is purged of it.
@@ -130,7 +124,7 @@ impl Desk {
         self.open
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, place)
             .ok()
-            .map(|_| Place(Arc::clone(self)))
+            .map(|_| Place(Arc::clone(self), None))
     }
 
     /// Calls that nobody claimed yet.
@@ -177,23 +171,24 @@ impl Desk {
         }
     }
 
-    /// Takes the rest of a request body, which is there once.
-    pub(super) fn take_rest(&self, token: Uuid) -> Option<Rest> {
+    /// Takes the rest of a request, which is there once, in the form in which it is there.
+    pub(super) fn take_rest(&self, token: Uuid, form: Form) -> Result<Rest, AttachRefusal> {
         let mut shard = self.shard(token);
-        match shard.tickets.remove(&token)? {
-            Ticket::Fetch(entry) => {
-                drop(shard);
-                if entry.state() == State::Queued {
-                    // It runs the call and has not claimed it.
-                    entry.version.saw_late_worker();
-                }
-                lock(&entry.rest).take()
-            }
-            other => {
-                shard.tickets.insert(token, other);
-                None
-            }
+        let Some(Ticket::Fetch(entry)) = shard.tickets.get(&token) else {
+            return Err(AttachRefusal::Unknown);
+        };
+        let entry = Arc::clone(entry);
+        let there = lock(&entry.rest).as_ref().map(Rest::form);
+        match there {
+            Some(there) if there != form => return Err(AttachRefusal::NotAcceptable(there)),
+            _ => shard.tickets.remove(&token),
+        };
+        drop(shard);
+        if entry.state() == State::Queued {
+            // It runs the call and has not claimed it.
+            entry.version.saw_late_worker();
         }
+        lock(&entry.rest).take().ok_or(AttachRefusal::Unknown)
     }
 
     fn shard(&self, token: Uuid) -> MutexGuard<'_, Shard> {
@@ -263,11 +258,7 @@ impl Entry {
 
 impl Arrival {
     /// A stream of which nothing was read yet.
-    pub(super) const fn new(
-        stream: Incoming,
-        claimed: bool,
-        closing: oneshot::Sender<Closing>,
-    ) -> Self {
+    pub(super) const fn new(stream: Incoming, claimed: bool, closing: Close) -> Self {
         Self {
             stream,
             head: None,
@@ -286,14 +277,19 @@ impl Arrival {
 
     /// Turns the worker away: what it brought is no answer.
     pub(crate) fn refuse(self, fault: HeadFault) {
-        // It may be gone; then nobody needs to know.
-        let _ = self.closing.send(Closing::Malformed(fault));
+        self.closing.malformed(fault);
     }
 }
 
 // === impl Place ===
 
 impl Place {
+    /// Holds an account's share for as long as the call is here.
+    pub(crate) fn with(mut self, share: Option<Share>) -> Self {
+        self.1 = share;
+        self
+    }
+
     /// Seats a call: from now on a worker that has its token finds it. The receiver gets the worker's stream.
     pub(crate) fn seat(
         self,

@@ -1,7 +1,7 @@
-//! GET attach: a worker fetches the rest of a request body.
+//! GET attach: a worker fetches the rest of a request body, or, where the caller wanted that, the whole request.
 //!
 //! The caller's own body is handed to the worker's connection, so the caller sends as fast as the worker reads. Served
-//! once per call; whole requests (`application/octet-stream+h1`) are not served here yet.
+//! once per call, in the one form in which it is there: raw bytes, or bytes that start with an HTTP/1.1 head.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use frontdoor_protocol::attach::{OCTETS, OCTETS_H1};
+use frontdoor_protocol::attach::Form;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
@@ -20,12 +20,14 @@ use super::body::{Body, BodyError};
 use super::desk::Desk;
 use crate::respond::AttachRefusal;
 
-/// What of a request body did not go into the work item.
+/// What of a request did not go into the work item.
 pub(crate) struct Rest {
     /// Read already.
     first: Option<Bytes>,
     /// Still to come.
     body: Option<Incoming>,
+    /// In which form it is fetched.
+    form: Form,
     ending: Arc<Ending>,
 }
 
@@ -41,7 +43,19 @@ impl Rest {
         Self {
             first,
             body: Some(body),
+            form: Form::Body,
             ending: Arc::default(),
+        }
+    }
+
+    /// A request of which nothing is in the work item: its head, and the body behind it.
+    pub(crate) fn whole(head: Vec<u8>, body: Incoming) -> Self {
+        let ended = body.is_end_stream();
+        Self {
+            first: Some(head.into()),
+            body: Some(body),
+            form: Form::Whole,
+            ending: Arc::new(Ending(AtomicBool::new(ended))),
         }
     }
 
@@ -50,8 +64,13 @@ impl Rest {
         Self {
             first: Some(bytes),
             body: None,
+            form: Form::Body,
             ending: Arc::new(Ending(AtomicBool::new(true))),
         }
+    }
+
+    pub(super) const fn form(&self) -> Form {
+        self.form
     }
 
     /// Tells later whether it was read to its end.
@@ -126,17 +145,11 @@ pub(super) fn fetch(
     token: Uuid,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, AttachRefusal> {
-    let wants_head = request
-        .headers()
-        .get(ACCEPT)
-        .is_some_and(|accept| accept.as_bytes() == OCTETS_H1.as_bytes());
-    if wants_head {
-        return Err(AttachRefusal::NotAcceptable);
-    }
-    let rest = desk.take_rest(token).ok_or(AttachRefusal::Unknown)?;
+    let form = Form::asked(request.headers().get(ACCEPT));
+    let rest = desk.take_rest(token, form)?;
     let mut response = Response::new(Body::Rest(rest));
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
     Ok(response)
 }

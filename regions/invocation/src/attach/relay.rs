@@ -9,26 +9,25 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use frontdoor_protocol::attach::{HEAD_LIMIT, HeadError, ResponseHead};
+use bytes::Bytes;
+use frontdoor_protocol::attach::pieces::Pieces;
+use frontdoor_protocol::attach::{HeadError, ResponseHead};
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
 use super::body::BodyError;
-use super::desk::{Arrival, Call, Closing};
+use super::closing::Close;
+use super::desk::{Arrival, Call};
 use super::shelf::{Room, Shelf};
 use super::some;
-use crate::metrics::Metrics;
 use crate::pending::Event;
+use crate::record::{Ended, Record};
 use crate::respond::{self, Outcome};
-
-/// The blank line after a head.
-const BLANK: &[u8] = b"\r\n\r\n";
 
 /// Why there is no head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,27 +42,13 @@ pub(crate) enum HeadFault {
 pub(crate) async fn read_head(
     stream: &mut Incoming,
 ) -> Result<(ResponseHead, Option<Bytes>), HeadFault> {
-    let mut first = next_data(stream).await?;
-    // Mostly the head comes in one piece, and what follows it is passed on without a copy.
-    if let Some((head, length)) = decode(&first)? {
-        return Ok((head, some(first.split_off(length))));
-    }
-    let mut bytes = BytesMut::from(first);
+    let mut pieces = Pieces::default();
     loop {
-        let seen = bytes.len().saturating_sub(BLANK.len() - 1);
-        bytes.extend_from_slice(&next_data(stream).await?);
-        // Only look for a head when its end has come: a peer that sends single bytes must not cost a scan each.
-        let ended = bytes[seen..].windows(BLANK.len()).any(|w| w == BLANK);
-        if (ended || bytes.len() >= HEAD_LIMIT)
-            && let Some((head, length)) = decode(&bytes)?
-        {
-            return Ok((head, some(bytes.split_off(length).freeze())));
+        let piece = next_data(stream).await?;
+        if let Some((head, rest)) = pieces.add(piece).map_err(HeadFault::Malformed)? {
+            return Ok((head, some(rest)));
         }
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadFault> {
-    ResponseHead::decode(bytes).map_err(HeadFault::Malformed)
 }
 
 async fn next_data(stream: &mut Incoming) -> Result<Bytes, HeadFault> {
@@ -90,8 +75,12 @@ pub(crate) struct Relay {
     complete: bool,
     broken: bool,
     call: Call,
-    closing: Option<oneshot::Sender<Closing>>,
-    metrics: Arc<Metrics>,
+    closing: Option<Close>,
+    record: Arc<Record>,
+    status: StatusCode,
+    first_byte: Duration,
+    /// Bytes passed on.
+    sent: u64,
 }
 
 /// How much body is still due.
@@ -115,7 +104,7 @@ impl Relay {
         first: Option<Bytes>,
         arrival: Arrival,
         call: Call,
-        metrics: Arc<Metrics>,
+        record: Arc<Record>,
     ) -> Self {
         // The head is here, so only the caller's leaving could make this moot, and then this is dropped next.
         let _ = call.apply(Event::BodyBegan);
@@ -129,7 +118,10 @@ impl Relay {
             broken: false,
             call,
             closing: Some(arrival.closing),
-            metrics,
+            status: head.status,
+            first_byte: record.age(),
+            record,
+            sent: 0,
         }
     }
 
@@ -156,7 +148,7 @@ impl Relay {
         }
         if self.complete {
             let _ = self.call.apply(Event::BodyEnded);
-            self.tell(Closing::Complete);
+            self.tell();
         }
     }
 
@@ -212,8 +204,9 @@ impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         match frame.into_data() {
             Ok(data) => {
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                self.sent = self.sent.saturating_add(size);
                 if let Length::Left(left) = self.length {
-                    let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
                     let Some(left) = left.checked_sub(size) else {
                         return Err(self.break_off());
                     };
@@ -237,11 +230,10 @@ impl Relay {
         BodyError::WorkerLost
     }
 
-    /// Tells the worker, once.
-    fn tell(&mut self, how: Closing) {
+    /// Tells the worker, once, that the caller has everything.
+    fn tell(&mut self) {
         if let Some(closing) = self.closing.take() {
-            // It may be gone; then nobody needs to know.
-            let _ = closing.send(how);
+            closing.complete();
         }
     }
 
@@ -256,14 +248,20 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let outcome = if self.is_served() {
             let _ = self.call.apply(Event::BodyEnded);
-            self.tell(Closing::Complete);
+            self.tell();
             Outcome::Answered
         } else if self.broken {
             Outcome::Broken
         } else {
             Outcome::CallerLeft
         };
-        self.metrics.call(outcome);
+        self.record.end(&Ended {
+            outcome,
+            status: Some(self.status),
+            version: Some(self.call.version().id),
+            first_byte: Some(self.first_byte),
+            sent: self.sent,
+        });
     }
 }
 

@@ -28,7 +28,8 @@ use uuid::Uuid;
 
 use super::HeadFault;
 use super::body::Body;
-use super::desk::{Arrival, Call, Closing};
+use super::closing::{Close, Closing, Closings};
+use super::desk::{Arrival, Call};
 use super::relay::read_head;
 use super::upload::Granted;
 use crate::metrics::{Attach, Metrics};
@@ -59,6 +60,7 @@ pub(crate) struct Standby {
     ticket: Uuid,
     numbers: AtomicU64,
     workers: Arc<Workers>,
+    closings: Arc<Closings>,
     /// `None` once this instance takes no calls any more.
     ranks: Mutex<Option<HashMap<VersionId, Rank>>>,
 }
@@ -132,6 +134,7 @@ impl Standby {
             ticket: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
             numbers: AtomicU64::new(0),
             workers,
+            closings: Arc::default(),
             ranks: Mutex::new(Some(HashMap::new())),
         })
     }
@@ -139,6 +142,11 @@ impl Standby {
     /// Which instance this is, to its region.
     pub(crate) const fn service(&self) -> Uuid {
         self.service
+    }
+
+    /// The ends of streams that wait to be told.
+    pub(crate) const fn closings(&self) -> &Arc<Closings> {
+        &self.closings
     }
 
     /// Whether this is the ticket that was told on the region's own NATS.
@@ -173,7 +181,9 @@ impl Standby {
             if call.apply(Event::Claim).is_err() {
                 return Way::Queue;
             }
+            self.closings.tell();
             let (closing, closed) = oneshot::channel();
+            let closing = Close::with(&self.closings, closing);
             let frame = frame.clone();
             let handed = stream.hand.send(Handed { frame, closed }).is_ok();
             let mut arrival = Arrival::new(body, true, closing);
@@ -281,11 +291,11 @@ impl Drop for Standing<'_> {
         if let Some(rank) = ranks.as_mut().and_then(|r| r.get_mut(&self.version)) {
             // Dropped after the lock is free: it holds a stream.
             let ended = rank.pool.remove(self.worker, self.number);
-            let last = rank.pool.len() == 0;
+            let last = !rank.pool.holds(self.worker);
             drop(ranks);
             drop(ended);
             if last && !self.in_order {
-                self.standby.workers.lost(self.version);
+                self.standby.workers.lost(self.version, self.worker);
             }
         }
     }

@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::body::{Body, BodyError};
-use super::desk::{Arrival, Closing, Desk};
+use super::closing::{Close, Closing};
+use super::desk::{Arrival, Desk};
 use super::standby::Share;
 use super::{HeadFault, asks_claim};
 use crate::metrics::{Attach, Metrics};
@@ -96,7 +97,7 @@ pub(super) async fn bring(
     let entry = found.map_err(|_| over())?;
     entry.apply(desk, Event::Claim).map_err(|_| over())?;
     let (closing, closed) = oneshot::channel();
-    let arrival = Arrival::new(request.into_body(), claims, closing);
+    let arrival = Arrival::new(request.into_body(), claims, Close::at_once(closing));
     // The caller left between the two: its side has cancelled the call by then.
     entry.hand_over(arrival).map_err(|_| over())?;
     if claims {

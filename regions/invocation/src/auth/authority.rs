@@ -6,20 +6,15 @@
 pub(super) mod file;
 mod grpc;
 mod http;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::http::{HeaderMap, Request, StatusCode};
-use bytes::Bytes;
-use frontdoor_protocol::authority::ANSWER_LIMIT;
+use ::http::StatusCode;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::target::Target;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -30,12 +25,11 @@ use super::verdict::Answer;
 use crate::config;
 use crate::tasks::Tasks;
 
+pub use wire::TrustError;
+use wire::{Speaks, Wire};
+
 /// Questions that are put at once; others wait their turn within the time limit.
 const ASKING: usize = 64;
-/// Connections that stay open for the next question.
-const IDLE: Duration = Duration::from_secs(60);
-/// A silent gRPC connection is asked for a sign of life this often, and given up after as long again.
-const PING: Duration = Duration::from_secs(5);
 
 /// Somebody outside of the region.
 pub(super) struct Authority {
@@ -69,50 +63,49 @@ enum Fault {
     Token(std::io::Error),
 }
 
-/// An answer, whole.
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-    trailers: Option<HeaderMap>,
-}
-
-/// An HTTP client that keeps connections.
-struct Wire(Client<HttpConnector, Full<Bytes>>);
-
 // === impl Authority ===
 
 impl Authority {
-    pub(super) fn new(settings: config::Authority, tasks: Tasks, counts: Arc<Counts>) -> Self {
+    /// # Errors
+    /// If the certificates that it is to be known by cannot be used.
+    pub(super) fn new(
+        settings: config::Authority,
+        tasks: Tasks,
+        counts: Arc<Counts>,
+    ) -> Result<Self, TrustError> {
         let (remote, timeout) = match settings {
             config::Authority::Http {
                 uri,
+                ca,
                 send_path,
                 connect_timeout,
                 timeout,
             } => {
-                let wire = Wire::new(tasks, connect_timeout, Speaks::Http1);
+                let trust = wire::trust(&uri, ca.as_deref())?;
+                let wire = Wire::new(tasks, connect_timeout, Speaks::Http1, trust);
                 let callout = http::Callout::new(wire, uri, send_path);
                 (Remote::Http(callout), timeout)
             }
             config::Authority::Grpc {
                 uri,
+                ca,
                 token_file,
                 connect_timeout,
                 timeout,
             } => {
-                let wire = Wire::new(tasks, connect_timeout, Speaks::Http2);
+                let trust = wire::trust(&uri, ca.as_deref())?;
+                let wire = Wire::new(tasks, connect_timeout, Speaks::Http2, trust);
                 let nvcf = grpc::Nvcf::new(wire, &uri, token_file);
                 (Remote::Grpc(nvcf), timeout)
             }
         };
-        Self {
+        Ok(Self {
             remote,
             timeout,
             asking: Semaphore::new(ASKING),
             well: AtomicBool::new(true),
             counts,
-        }
+        })
     }
 
     /// What this authority has to be told about a call, and so what its verdict is about.
@@ -160,52 +153,5 @@ impl Authority {
             }
         }
         answer.ok()
-    }
-}
-
-/// Which protocol an authority speaks.
-#[derive(Clone, Copy)]
-enum Speaks {
-    Http1,
-    Http2,
-}
-
-// === impl Wire ===
-
-impl Wire {
-    fn new(tasks: Tasks, connect_timeout: Duration, speaks: Speaks) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(connect_timeout));
-        connector.set_nodelay(true);
-        let client = Client::builder(tasks)
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(ASKING)
-            .http2_only(matches!(speaks, Speaks::Http2))
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PING)
-            .build(connector);
-        Self(client)
-    }
-
-    /// Sends a request and reads the whole answer, which must not be long.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Fault> {
-        let response = self
-            .0
-            .request(request)
-            .await
-            .map_err(|error| Fault::Unreachable(error.to_string()))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_LIMIT)
-            .collect()
-            .await
-            .map_err(|_| Fault::Malformed("it breaks off or is too long"))?;
-        Ok(Reply {
-            status: head.status,
-            headers: head.headers,
-            trailers: body.trailers().cloned(),
-            body: body.to_bytes(),
-        })
     }
 }

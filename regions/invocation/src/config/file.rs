@@ -10,6 +10,7 @@ use frontdoor_bus::TlsTable;
 use frontdoor_protocol::moment::Moment;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::TelemetryTable;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -50,6 +51,7 @@ pub(super) struct File {
     pub(super) attach_url: String,
     #[serde(default = "ping")]
     pub(super) ping: Span,
+    pub(super) threads: Option<usize>,
     #[serde(default)]
     pub(super) trusted_edges: Vec<IpNet>,
     pub(super) tls: Option<Tls>,
@@ -58,6 +60,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) polling: Polling,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
     #[serde(default)]
     pub(super) stop: Stop,
     #[serde(default)]
@@ -102,6 +106,7 @@ pub(super) struct Nats {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) waiting: usize,
+    pub(super) account: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +167,7 @@ pub(super) struct Auth {
 #[serde(deny_unknown_fields)]
 pub(super) struct Http {
     pub(super) url: String,
+    pub(super) ca: Option<PathBuf>,
     #[serde(default)]
     pub(super) send_path: bool,
     #[serde(default = "authority_connect")]
@@ -174,6 +180,7 @@ pub(super) struct Http {
 #[serde(deny_unknown_fields)]
 pub(super) struct Grpc {
     pub(super) url: String,
+    pub(super) ca: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     #[serde(default = "authority_connect")]
     pub(super) connect_timeout: Span,
@@ -199,7 +206,10 @@ const fn ping() -> Span {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { waiting: WAITING }
+        Self {
+            waiting: WAITING,
+            account: None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use frontdoor_bus::{Access, NatsTable};
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_telemetry::table::Telemetry;
 use ipnet::IpNet;
 
 use super::file;
@@ -25,6 +26,9 @@ const WAITING_MAX: usize = 100_000;
 
 /// An answer that nobody fetches within a day is not waited for.
 const KEEP_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// More threads than this is a typing error.
+const THREADS_MAX: usize = 256;
 
 /// Everything an invocation service is told.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Settings {
     pub attach_url: String,
     /// How often a silent peer is asked whether it lives, and how long it has to say so.
     pub ping: Duration,
+    /// Threads that carry calls, at least one; if it is not said, whoever makes the runtime decides.
+    pub threads: Option<usize>,
     /// Peers whose `nvcf-reqid` and `frontdoor-remaining-ms` are believed.
     pub trusted_edges: Vec<IpNet>,
     /// A port of their own for edges, over TLS.
@@ -57,6 +63,8 @@ pub struct Settings {
     pub functions: Vec<Function>,
     /// Who may call, and who decides it.
     pub auth: Auth,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
 }
 
 /// A port for edges over TLS, with certificates on both sides.
@@ -86,6 +94,8 @@ pub struct Nats {
 pub struct Limits {
     /// Calls accepted and not finished.
     pub waiting: usize,
+    /// Those of one account; no bound of their own if `None`.
+    pub account: Option<usize>,
 }
 
 /// Calls that outlive the request which made them.
@@ -141,6 +151,23 @@ impl TryFrom<file::File> for Settings {
                 format!("must be 1 to {WAITING_MAX}"),
             ));
         }
+        if file
+            .limits
+            .account
+            .is_some_and(|account| !(1..=file.limits.waiting).contains(&account))
+        {
+            return Err(RuleError::new(
+                "limits.account",
+                "must be 1 to `limits.waiting`",
+            ));
+        }
+        if file
+            .threads
+            .is_some_and(|n| !(1..=THREADS_MAX).contains(&n))
+        {
+            let rule = format!("must be 1 to {THREADS_MAX}");
+            return Err(RuleError::new("threads", rule));
+        }
         if file.listen == file.admin && file.listen.port() != 0 {
             return Err(RuleError::new("admin", "must differ from `listen`"));
         }
@@ -148,9 +175,11 @@ impl TryFrom<file::File> for Settings {
             domain: domain(&file.domain)?,
             attach_url: attach_url(&file.attach_url)?,
             ping: ping(file.ping.into())?,
+            threads: file.threads,
             nats: nats(file.nats)?,
             functions: functions(file.functions)?,
             auth: auth::settings(file.auth, file.keys)?,
+            telemetry: file.telemetry.try_into()?,
             region: file.region,
             listen: file.listen,
             admin: file.admin,
@@ -163,6 +192,7 @@ impl TryFrom<file::File> for Settings {
             }),
             limits: Limits {
                 waiting: file.limits.waiting,
+                account: file.limits.account,
             },
             polling: Polling {
                 keep: keep(file.polling.keep.into())?,

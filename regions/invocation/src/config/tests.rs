@@ -1,5 +1,6 @@
 //! The shipped file, the defaults, and what each rule says of a wrong value.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -38,6 +39,7 @@ fn the_shipped_file_is_valid_and_shows_every_default() {
 fn a_broken_rule_names_its_key() {
     for (from, to, key) in [
         ("waiting = 10000", "waiting = 0", "limits.waiting"),
+        ("# threads = 1", "threads = 0", "threads"),
         (
             "domain = \"invocation.localhost\"",
             "domain = \".x\"",
@@ -69,6 +71,8 @@ fn a_broken_rule_names_its_key() {
             "keys[0].functions",
         ),
         ("sha256 = \"", "sha256 = \"0", "keys[0].sha256"),
+        ("# account = 1000", "account = 0", "limits.account"),
+        ("# account = 1000", "account = 10001", "limits.account"),
         ("keep = \"1h\"", "keep = \"25h\"", "polling.keep"),
         (
             "# invocation_path = \"/\"",
@@ -124,8 +128,17 @@ fn who_decides_is_checked() {
     };
     assert_eq!(uri.path(), "/a");
     assert_eq!(timeout, Duration::from_secs(2));
+    let auth = check_auth("grpc = { url = \"https://h:1\", ca = \"ca.pem\" }").expect("valid");
+    let Some(Authority::Grpc { ca, .. }) = auth.authority else {
+        panic!("{auth:?}")
+    };
+    assert_eq!(ca.as_deref(), Some(Path::new("ca.pem")));
     for (text, key) in [
-        ("http = { url = \"https://h/a\" }", "auth.http.url"),
+        ("http = { url = \"ftp://h/a\" }", "auth.http.url"),
+        (
+            "http = { url = \"http://h/a\", ca = \"ca.pem\" }",
+            "auth.http.ca",
+        ),
         ("http = { url = \"h:1\" }", "auth.http.url"),
         ("grpc = { url = \"http://h:1/path\" }", "auth.grpc.url"),
         (

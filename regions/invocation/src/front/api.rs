@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_protocol::errand::Wrapping;
-use frontdoor_protocol::headers::{Execution, INPUT_ASSETS};
+use frontdoor_protocol::headers::{Execution, INPUT_ASSETS, PERCENT_COMPLETE};
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::poll;
 use frontdoor_protocol::target::Target;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::hold::{NotYet, Parcel, Taken};
-use super::intake::Intake;
+use super::intake::{self, Intake};
 use super::invoke::{Answer, Times, Unanswered, split, take_in, unix_now};
 use super::item::{self, Form};
 use super::wrap::{self, Unwrapped};
@@ -28,6 +29,7 @@ use super::{Front, Peer};
 use crate::attach::Rest;
 use crate::attach::body::Body;
 use crate::auth::CallHead;
+use crate::record::Record;
 use crate::respond::{self, Refusal, Stamp};
 
 /// The most that may be wrapped (NVCF: 2 MiB).
@@ -47,10 +49,13 @@ impl Front {
         wrapping: Wrapping,
     ) -> Response<Body> {
         let stamp = self.stamp(peer, request.headers());
-        let mut unanswered = Unanswered::new(&self.metrics);
-        let answer = self.windowed(&stamp, peer, request, target, wrapping).await;
+        let record = self.record(&stamp, Some(target), &request);
+        let mut unanswered = Unanswered::new(&record);
+        let answer = self
+            .windowed(&record, &stamp, peer, request, (target, wrapping))
+            .await;
         unanswered.disarm();
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
     }
 
     /// Serves a poll.
@@ -63,34 +68,37 @@ impl Front {
     ) -> Response<Body> {
         let region = self.region.clone();
         let stamp = Stamp { region, id };
+        let record = self.record(&stamp, None, request);
         let answer = self.polled(&stamp, peer, request, wrapping).await;
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
     }
 
     async fn windowed(
         self: &Arc<Self>,
+        record: &Arc<Record>,
         stamp: &Stamp,
         peer: Peer,
         request: Request<Incoming>,
-        target: Target,
-        wrapping: Wrapping,
+        (target, wrapping): (Target, Wrapping),
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
-        let (request, body) = split(request);
+        let (mut request, body) = split(request);
+        record.continue_trace(&mut request.head.headers);
         if request.head.headers.contains_key(INPUT_ASSETS) {
             return Err(Refusal::Assets);
         }
-        let accepted = self.accept(peer, &request, target).await?;
+        let accept = request.head.headers.get(ACCEPT);
+        let default = poll::api_default(accept.map(HeaderValue::as_bytes));
+        let accepted = self.accept(peer, &request, target, default).await?;
         let mut window = accepted.patience;
-        let (intake, unwrapped) = match wrapping {
-            Wrapping::None => (take_in(body, began + window, window).await?, None),
-            Wrapping::Json => {
-                let inside = unwrap(body, began + window, window).await?;
-                window = inside.window.map_or(window, |asked| asked.min(window));
-                let length = inside.body.len();
-                (Intake::of(inside.body), Some(length))
-            }
+        // Only what is inside of JSON must be read before it can be passed on.
+        let inside = match wrapping {
+            Wrapping::None => Err(body),
+            Wrapping::Json => Ok(unwrap(body, began + window, window).await?),
         };
+        if let Ok(inside) = &inside {
+            window = inside.window.map_or(window, |asked| asked.min(window));
+        }
         let life = window + self.held.keep;
         let called = Target {
             version: Some(accepted.version.id),
@@ -99,10 +107,17 @@ impl Front {
         let form = Form::Api {
             path: &accepted.version.path,
             life,
-            unwrapped,
+            unwrapped: inside.as_ref().ok().map(|inside| inside.body.len()),
         };
         let region = &self.dispatch.region;
-        let work = item::work(stamp.id, &accepted.caller, &request, region, now, &form)?;
+        let mut work = item::work(stamp.id, &accepted.caller, &request, region, now, &form)?;
+        let intake = match inside {
+            Ok(inside) => Intake::of(inside.body),
+            Err(body) if item::wants_streamed(&request.head.headers) => {
+                intake::leave(item::take_head(&mut work), body)
+            }
+            Err(body) => take_in(body, began + window, window).await?,
+        };
         let ended = intake.rest.as_ref().map(Rest::ending);
         let method = request.head.method;
         let times = Times {
@@ -110,10 +125,11 @@ impl Front {
             since_epoch: now,
             life,
         };
-        let call = self.seat(stamp.id, method, accepted, work, intake, times);
+        let record = Arc::clone(record);
+        let call = self.seat(record, stamp.id, method, accepted, work, (intake, times));
         let parcel = self.held.begin(self, called, call);
         match parcel.ask(began + window).await {
-            Ok(taken) => deliver(stamp, taken, wrapping).await,
+            Ok(taken) => self.hand_out(stamp, called, taken, wrapping).await,
             Err(NotYet::Later) if ended.is_none_or(|ended| ended.is_over()) => {
                 self.put_aside(stamp, parcel, wrapping)
             }
@@ -135,7 +151,7 @@ impl Front {
     ) -> Result<Response<Body>, Refusal> {
         let began = Instant::now();
         let given = request.headers();
-        let window = item::patience(given, peer.trusted).map_err(Refusal::Poll)?;
+        let window = item::patience(given, poll::DEFAULT, peer.trusted).map_err(Refusal::Poll)?;
         let call = CallHead {
             authorization: given.get(AUTHORIZATION),
             method: request.method(),
@@ -150,10 +166,19 @@ impl Front {
             }
             // It was there when the other instance asked.
             None if peer.sibling => return Err(Refusal::NotHeld),
-            None => return self.pass_on(stamp, &call, request, window).await,
+            None => {
+                return match self.pass_on(stamp, &call, request, window).await {
+                    Err(nowhere @ (Refusal::NotHeld | Refusal::HolderSilent)) => {
+                        self.poll_worker(stamp, &call, request, window, wrapping, nowhere)
+                            .await
+                    }
+                    passed => passed,
+                };
+            }
         };
+        let target = parcel.target;
         match parcel.ask(began + window).await {
-            Ok(taken) => deliver(stamp, taken, wrapping).await,
+            Ok(taken) => self.hand_out(stamp, target, taken, wrapping).await,
             Err(NotYet::Later) => Ok(in_progress(stamp, wrapping)),
             Err(NotYet::Crowded) => Err(Refusal::Crowded { retry: 1 }),
             Err(NotYet::Gone) => Err(Refusal::NotHeld),
@@ -176,7 +201,7 @@ impl Front {
 }
 
 /// Gives an answer to the caller who came for it.
-async fn deliver(
+pub(super) async fn deliver(
     stamp: &Stamp,
     taken: Taken,
     wrapping: Wrapping,
@@ -193,10 +218,16 @@ async fn deliver(
         Wrapping::Json => {
             let body = Limited::new(relay, TO_WRAP).collect().await;
             let body = body.map_err(|_| Refusal::NotWrapped)?.to_bytes();
-            let wrapped = wrap::wrap(stamp.id, response.status(), &body);
+            let wrapped = wrap::wrap(stamp.id, response.status(), percent(&response), &body);
             Ok(json(response, wrapped.ok_or(Refusal::NotWrapped)?))
         }
     }
+}
+
+/// How far a call is, as its container says.
+fn percent(response: &Response<()>) -> Option<u8> {
+    let said = response.headers().get(PERCENT_COMPLETE)?.to_str().ok()?;
+    said.parse().ok().filter(|percent| *percent <= 100)
 }
 
 fn in_progress(stamp: &Stamp, wrapping: Wrapping) -> Response<Body> {
@@ -204,7 +235,7 @@ fn in_progress(stamp: &Stamp, wrapping: Wrapping) -> Response<Body> {
     match wrapping {
         Wrapping::None => response.map(|()| Body::empty()),
         Wrapping::Json => {
-            let body = wrap::wrap(stamp.id, response.status(), &[]).unwrap_or_default();
+            let body = wrap::wrap(stamp.id, response.status(), None, &[]).unwrap_or_default();
             json(response, body)
         }
     }

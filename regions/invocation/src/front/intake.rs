@@ -40,6 +40,14 @@ impl Intake {
     }
 }
 
+/// Takes in nothing: the worker fetches the request as a whole.
+pub(super) fn leave(head: Vec<u8>, body: Incoming) -> Intake {
+    Intake {
+        inline: Vec::new(),
+        rest: Some(Rest::whole(head, body)),
+    }
+}
+
 /// Takes in a body.
 pub(super) async fn take(mut body: Incoming) -> Result<Intake, hyper::Error> {
     let known = body.size_hint().exact();

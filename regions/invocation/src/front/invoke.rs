@@ -10,6 +10,7 @@ use frontdoor_protocol::attach::ResponseHead;
 use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
 use frontdoor_protocol::headers::{self, Execution};
 use frontdoor_protocol::names::{RequestId, VersionId};
+use frontdoor_protocol::poll;
 use frontdoor_protocol::target::Target;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response};
@@ -28,8 +29,8 @@ use crate::auth::{CallHead, Caller, Denied};
 use crate::choice::{self, Candidate};
 use crate::dispatch::{Unknown, Version};
 use crate::drain::Crew;
-use crate::metrics::Metrics;
 use crate::pending::Event;
+use crate::record::{Ended, Record};
 use crate::respond::{self, Outcome, Refusal, Stamp};
 
 /// A call that may wait here.
@@ -56,6 +57,7 @@ pub(super) struct Times {
 
 /// A call at the desk, not yet in the queue.
 pub(super) struct Seated {
+    record: Arc<Record>,
     pub(super) id: RequestId,
     method: Method,
     call: Call,
@@ -75,8 +77,8 @@ pub(super) struct Answer {
     pub(super) claimed: bool,
 }
 
-/// Counts a caller that left before there was an answer: hyper drops our future then, and this with it.
-pub(super) struct Unanswered<'a>(Option<&'a Metrics>);
+/// Notes a caller that left before there was an answer: hyper drops our future then, and this with it.
+pub(super) struct Unanswered<'a>(Option<&'a Record>);
 
 // === impl Front ===
 
@@ -89,10 +91,27 @@ impl Front {
         target: Target,
     ) -> Response<Body> {
         let stamp = self.stamp(peer, request.headers());
-        let mut unanswered = Unanswered::new(&self.metrics);
-        let answer = self.call(&stamp, peer, request, target).await;
+        let record = self.record(&stamp, Some(target), &request);
+        let mut unanswered = Unanswered::new(&record);
+        let answer = self.call(&stamp, peer, request, target, &record).await;
         unanswered.disarm();
-        answer.unwrap_or_else(|refusal| self.refuse(&stamp, &refusal))
+        answer.unwrap_or_else(|refusal| self.refuse(&record, &stamp, &refusal))
+    }
+
+    /// Opens the books for a call.
+    pub(super) fn record(
+        &self,
+        stamp: &Stamp,
+        target: Option<Target>,
+        request: &Request<Incoming>,
+    ) -> Arc<Record> {
+        Arc::new(Record::new(
+            self.books.clone(),
+            stamp.id,
+            target,
+            (request.method(), request.uri()),
+            request.headers(),
+        ))
     }
 
     async fn call(
@@ -101,13 +120,15 @@ impl Front {
         peer: Peer,
         request: Request<Incoming>,
         target: Target,
+        record: &Arc<Record>,
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
-        let (request, body) = split(request);
-        let accepted = self.accept(peer, &request, target).await?;
+        let (mut request, body) = split(request);
+        record.continue_trace(&mut request.head.headers);
+        let accepted = self.accept(peer, &request, target, poll::DEFAULT).await?;
         let patience = accepted.patience;
         let region = &self.dispatch.region;
-        let work = item::work(
+        let mut work = item::work(
             stamp.id,
             &accepted.caller,
             &request,
@@ -115,13 +136,18 @@ impl Front {
             now,
             &Form::AsItIs,
         )?;
-        let intake = take_in(body, began + patience, patience).await?;
+        let intake = match item::wants_streamed(&request.head.headers) {
+            true => intake::leave(item::take_head(&mut work), body),
+            false => take_in(body, began + patience, patience).await?,
+        };
         let times = Times {
             began,
             since_epoch: now,
             life: patience,
         };
-        let call = self.seat(stamp.id, request.head.method, accepted, work, intake, times);
+        let record = Arc::clone(record);
+        let method = request.head.method;
+        let call = self.seat(record, stamp.id, method, accepted, work, (intake, times));
         let answer = self.answered(call).await?;
         let response = respond::container(stamp, answer.head, answer.claimed);
         Ok(response.map(|()| Body::Relay(Box::new(answer.relay))))
@@ -130,12 +156,12 @@ impl Front {
     /// Seats an accepted call: from now on a worker that has its tokens finds it.
     pub(super) fn seat(
         &self,
+        record: Arc<Record>,
         id: RequestId,
         method: Method,
         accepted: Accepted,
         mut work: WorkerInvokeFunctionRequest,
-        intake: Intake,
-        times: Times,
+        (intake, times): (Intake, Times),
     ) -> Seated {
         let Accepted {
             place,
@@ -146,12 +172,13 @@ impl Front {
         } = accepted;
         let (call, arrival) = place.seat(id, version, intake.rest);
         work.request_body = Some(intake.inline);
-        work.stateless_config = Some(item::attach(
+        work.stateless_config = Some(item::way(
             &self.attach_url,
             call.answer_token(),
             call.fetch_token(),
         ));
         Seated {
+            record,
             id,
             method,
             call,
@@ -166,6 +193,7 @@ impl Front {
     /// Queues a call and waits for its answer to begin.
     pub(super) async fn answered(&self, seated: Seated) -> Result<Answer, Refusal> {
         let Seated {
+            record,
             id,
             method,
             mut call,
@@ -185,31 +213,44 @@ impl Front {
             deadline,
             patience,
             outage,
-            workers: movable.then_some(&*self.workers),
+            movable,
+            recalls: &self.recalls,
+            workers: &self.workers,
         };
         let deadline_unix_ms = item::unix_ms(times.since_epoch + times.life);
         let arrival = wait.worker(id, deadline_unix_ms, work).await;
-        let mut arrival = arrival.map_err(|refusal| match refusal {
+        let arrival = arrival.map_err(|refusal| match refusal {
             Refusal::QueueFull { .. } => Refusal::QueueFull {
                 retry: self.retry_after(call.version()),
             },
             other => other,
         })?;
+        self.begun(record, &method, call, arrival, &times).await
+    }
+
+    /// Reads the head of what a worker brings: from then on it is the caller's.
+    pub(super) async fn begun(
+        &self,
+        record: Arc<Record>,
+        method: &Method,
+        call: Call,
+        mut arrival: Arrival,
+        times: &Times,
+    ) -> Result<Answer, Refusal> {
         let read = arrival.read_head();
-        let (head, first) = match tokio::time::timeout_at(deadline, read).await {
+        let (head, first) = match tokio::time::timeout_at(times.began + times.life, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
-            Err(_) => return Err(wait::too_late(&call, patience)),
+            Err(_) => return Err(wait::too_late(&call, times.life)),
         };
-        self.metrics
+        self.books
+            .metrics
             .first_byte
             .observe(times.began.elapsed().as_secs_f64());
-        tracing::debug!(%id, status = head.status.as_u16(), "answered");
         // Moot only if the caller left, and then hyper drops us next.
         let _ = call.apply(Event::HeadArrived);
         let claimed = arrival.claimed;
-        let metrics = Arc::clone(&self.metrics);
-        let relay = Relay::new(&method, &head, first, arrival, call, metrics);
+        let relay = Relay::new(method, &head, first, arrival, call, record);
         Ok(Answer {
             head,
             relay,
@@ -226,14 +267,15 @@ impl Front {
         self.desk.retry_after(version, crew)
     }
 
-    /// Decides whether the call may wait here at all; nothing has been done for it until then.
+    /// Decides whether the call may wait here at all, by `default` so long; nothing has been done for it until then.
     pub(super) async fn accept(
         &self,
         peer: Peer,
         request: &Facts,
         target: Target,
+        default: Duration,
     ) -> Result<Accepted, Refusal> {
-        let patience = item::patience(&request.head.headers, peer.trusted);
+        let patience = item::patience(&request.head.headers, default, peer.trusted);
         let call = CallHead {
             authorization: request.head.headers.get(AUTHORIZATION),
             method: &request.head.method,
@@ -243,9 +285,14 @@ impl Front {
         let caller = self.caller(&call, target, patience.as_ref().ok()).await?;
         let patience = patience.map_err(Refusal::Poll)?;
         let version = self.version(&target, caller.versions.as_deref())?;
+        let share = self.accounts.admit(&caller.account);
+        let share = share.map_err(|_| Refusal::AccountCrowded {
+            retry: self.retry_after(version),
+        })?;
         let place = self.desk.admit().ok_or_else(|| Refusal::Crowded {
             retry: self.retry_after(version),
         })?;
+        let place = place.with(share);
         // After the place is taken, so that a drain which does not see this call is seen by it.
         if self.phases.is_draining() {
             return Err(Refusal::Draining);
@@ -271,7 +318,7 @@ impl Front {
     }
 
     /// The version that a call gets: the one it names, or one whose workers have room.
-    fn version(
+    pub(super) fn version(
         &self,
         target: &Target,
         allowed: Option<&[VersionId]>,
@@ -324,17 +371,18 @@ impl Front {
         }
     }
 
-    /// Answers, counts and logs a refusal.
-    pub(super) fn refuse(&self, stamp: &Stamp, refusal: &Refusal) -> Response<Body> {
-        let outcome = refusal.outcome();
-        self.metrics.call(outcome);
+    /// Answers and notes a refusal.
+    pub(super) fn refuse(
+        &self,
+        record: &Record,
+        stamp: &Stamp,
+        refusal: &Refusal,
+    ) -> Response<Body> {
         let response = respond::refused(stamp, refusal);
-        tracing::info!(
-            id = %stamp.id,
-            status = response.status().as_u16(),
-            outcome = outcome.label(),
-            "not answered by a function"
-        );
+        record.end(&Ended {
+            status: Some(response.status()),
+            ..Ended::unanswered(refusal.outcome())
+        });
         response.map(Body::full)
     }
 }
@@ -342,8 +390,8 @@ impl Front {
 // === impl Unanswered ===
 
 impl<'a> Unanswered<'a> {
-    pub(super) const fn new(metrics: &'a Metrics) -> Self {
-        Self(Some(metrics))
+    pub(super) const fn new(record: &'a Record) -> Self {
+        Self(Some(record))
     }
 
     /// There is an answer.
@@ -354,8 +402,8 @@ impl<'a> Unanswered<'a> {
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if let Some(metrics) = self.0 {
-            metrics.call(Outcome::CallerLeft);
+        if let Some(record) = self.0 {
+            record.end(&Ended::unanswered(Outcome::CallerLeft));
         }
     }
 }

@@ -5,15 +5,18 @@
 
 use std::time::Duration;
 
+use frontdoor_protocol::attach;
 use frontdoor_protocol::envelope::{
     ConnectionConfig, DIRECT_RESPONSE_LIMIT, Http1ProtocolConfig, StatelessConfig, StringKv,
     Timestamp, WorkerInvokeFunctionRequest,
 };
 use frontdoor_protocol::headers::{
-    DISABLE_COMPATIBILITY, INVOCATION_REGION, OUR_PREFIX, POLL_SECONDS, REMAINING_MS, end_to_end,
+    DISABLE_COMPATIBILITY, INVOCATION_REGION, OUR_PREFIX, POLL_SECONDS, REMAINING_MS, STREAM_WHOLE,
+    end_to_end,
 };
 use frontdoor_protocol::names::{RegionName, RequestId};
 use frontdoor_protocol::poll::{self, PollError};
+use frontdoor_protocol::trace::{TRACEPARENT, TRACESTATE};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, request};
 use uuid::Uuid;
@@ -42,9 +45,14 @@ pub(super) enum Form<'a> {
     },
 }
 
-/// How long the caller waits for the first byte: as it says, or less if an edge has used up some of it.
-pub(super) fn patience(headers: &HeaderMap, trusted: bool) -> Result<Duration, PollError> {
-    let asked = poll::read(headers.get(POLL_SECONDS).map(|value| value.as_bytes()))?;
+/// How long the caller waits for the first byte: as it says, else `default`, or less if an edge has used up some of it.
+pub(super) fn patience(
+    headers: &HeaderMap,
+    default: Duration,
+    trusted: bool,
+) -> Result<Duration, PollError> {
+    let asked = headers.get(POLL_SECONDS).map(|value| value.as_bytes());
+    let asked = poll::read_or(asked, default)?;
     let left = headers
         .get(REMAINING_MS)
         .filter(|_| trusted)
@@ -89,8 +97,24 @@ pub(super) fn work(
     })
 }
 
+/// Whether the caller wants that nothing of the call but ids and tokens goes through NATS.
+pub(super) fn wants_streamed(headers: &HeaderMap) -> bool {
+    headers
+        .get(STREAM_WHOLE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+/// Takes what the item says of the request out of it: the head that its worker will fetch.
+pub(super) fn take_head(work: &mut WorkerInvokeFunctionRequest) -> Vec<u8> {
+    let method = std::mem::take(&mut work.request_method);
+    let path = std::mem::take(&mut work.request_path);
+    let headers = std::mem::take(&mut work.request_headers);
+    let pairs = headers.iter().map(|h| (h.key.as_str(), h.value.as_str()));
+    attach::request::encode(&method, &path, pairs)
+}
+
 /// Where and with which tokens a worker attaches.
-pub(super) fn attach(url: &str, answer: Uuid, fetch: Option<Uuid>) -> StatelessConfig {
+pub(super) fn way(url: &str, answer: Uuid, fetch: Option<Uuid>) -> StatelessConfig {
     StatelessConfig {
         connection_configs: vec![ConnectionConfig {
             http1_config: Some(Http1ProtocolConfig {
@@ -151,7 +175,9 @@ fn through_api(
     let mut headers = travelling(request, region, false)?;
     let kept = |key: &str| match unwrapped {
         None => key != POLL_SECONDS,
-        Some(_) => key == HOST || key == INVOCATION_REGION,
+        Some(_) => [HOST, INVOCATION_REGION, TRACEPARENT, TRACESTATE]
+            .iter()
+            .any(|name| name == key),
     };
     headers.retain(|header| kept(&header.key));
     let mut add = |key: &HeaderName, value: String| {
@@ -281,6 +307,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_streamed_whole_leaves_ids_alone_in_the_item() {
+        let wants = |value: &'static str| {
+            let given = [(
+                "nvcf-feature-enable-only-stream-full-request",
+                value.as_bytes(),
+            )];
+            wants_streamed(&facts("/", &given).head.headers)
+        };
+        assert!(wants("true") && wants("True") && !wants("false") && !wants(""));
+        let mut item = build(&facts("/a?b=c", &[("x-a", b"1")])).expect("valid");
+        let head = take_head(&mut item);
+        let (head, _) = attach::request::RequestHead::decode(&head)
+            .expect("valid")
+            .expect("complete");
+        assert_eq!(
+            (head.method.as_str(), head.path.as_str()),
+            ("POST", "/a?b=c")
+        );
+        assert_eq!(head.headers["x-a"], "1");
+        assert_eq!(item.request_id, ID);
+        let left = (item.request_method, item.request_path, item.request_headers);
+        assert_eq!(left, (String::new(), String::new(), Vec::new()));
+    }
+
+    #[test]
     fn the_host_given_is_kept_and_binary_values_are_refused() {
         let item = build(&facts("/", &[("host", b"given")])).expect("valid");
         assert_eq!(item.request_headers[0].value, "given");
@@ -296,7 +347,7 @@ mod tests {
             if let Some(left) = left {
                 headers.insert(REMAINING_MS, HeaderValue::from_static(left));
             }
-            patience(&headers, trusted).map(|p| p.as_millis())
+            patience(&headers, poll::DEFAULT, trusted).map(|p| p.as_millis())
         };
         assert_eq!(check("5", None, true), Ok(5_000));
         assert_eq!(check("5", Some("250"), true), Ok(250));

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use frontdoor_socket::Gathering;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,7 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Front, Peer, secure};
+use super::secure::{self, Secured};
+use super::{Front, Peer};
 
 /// Connections the kernel may hold for us.
 const BACKLOG: u32 = 1024;
@@ -64,7 +66,7 @@ pub(crate) struct Listener {
     trusted: Vec<IpNet>,
     ping: Duration,
     /// Every peer shows a certificate, and is an edge.
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Secured>>,
 }
 
 /// A stream, secured or not.
@@ -111,7 +113,7 @@ impl Listener {
     /// The same for edges with certificates only.
     pub(crate) fn bind_secured(
         address: SocketAddr,
-        tls: TlsAcceptor,
+        tls: Arc<Secured>,
         ping: Duration,
     ) -> io::Result<Self> {
         let listener = Self::bind(address, Vec::new(), ping)?;
@@ -140,7 +142,7 @@ impl Listener {
                     let serve = serve(
                         Arc::clone(&front),
                         Arc::clone(&builder),
-                        (stream, self.tls.clone()),
+                        (stream, self.tls.as_ref().map(|tls| tls.acceptor())),
                         peer,
                         permit,
                         tokens.clone(),
@@ -206,7 +208,7 @@ async fn serve(
     _permit: OwnedSemaphorePermit,
     tokens: Tokens,
 ) {
-    let connections = front.metrics.connections.clone();
+    let connections = front.books.metrics.connections.clone();
     connections.inc();
     // A socket that refuses is gone anyway.
     let _ = prepare(&stream);
@@ -224,7 +226,8 @@ async fn serve(
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Gathering::if_many(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = tokens.close.cancelled() => {

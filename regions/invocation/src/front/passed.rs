@@ -48,11 +48,11 @@ impl Front {
             Located::At(holder, target) => (holder, target),
             Located::Alone => return Err(Refusal::NotHeld),
             Located::Nowhere => {
-                self.metrics.passed(Passed::Nowhere);
+                self.books.metrics.passed(Passed::Nowhere);
                 return Err(Refusal::NotHeld);
             }
             Located::Unsure => {
-                self.metrics.passed(Passed::Silent);
+                self.books.metrics.passed(Passed::Silent);
                 return Err(Refusal::HolderSilent);
             }
         };
@@ -77,7 +77,7 @@ impl Front {
             answer = answer => answer.ok().flatten(),
             () = self.phases.cutting() => return Err(Refusal::Draining),
         };
-        self.metrics.passed(match answer {
+        self.books.metrics.passed(match answer {
             Some(_) => Passed::Answered,
             None => Passed::Silent,
         });

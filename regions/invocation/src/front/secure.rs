@@ -1,20 +1,25 @@
 //! The port for edges over TLS: who has no certificate of ours does not get in.
 //!
-//! Only the handshake; what is served behind it is the same as on the plain port, and every peer here is an edge.
+//! Only the handshake; what is served behind it is the same as on the plain port, and every peer here is an edge. Certificate,
+//! key and the authorities of edges are followed: new files are taken as a whole or not at all, and connections made before
+//! keep what they were made with.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use frontdoor_telemetry::certificate::Expiries;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Tls;
 
@@ -44,9 +49,73 @@ pub enum SecureError {
 
 /// For a whole handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often files are read, which are small. A change is taken when a second look finds the same, so that nobody takes half.
+const TICK: Duration = Duration::from_secs(1);
 
-/// Sets up TLS with both sides' certificates.
-pub(crate) fn acceptor(files: &Tls) -> Result<TlsAcceptor, SecureError> {
+/// TLS with both sides' certificates, as the files say.
+pub(crate) struct Secured {
+    files: Tls,
+    config: ArcSwap<ServerConfig>,
+}
+
+// === impl Secured ===
+
+impl Secured {
+    /// Reads the files.
+    pub(crate) fn open(files: Tls, expiries: &Expiries) -> Result<Arc<Self>, SecureError> {
+        let config = ArcSwap::from_pointee(read(&files, expiries)?);
+        Ok(Arc::new(Self { files, config }))
+    }
+
+    /// What the next handshake is made with.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.load_full())
+    }
+
+    /// Follows the files until `stop`.
+    pub(crate) async fn follow(self: Arc<Self>, expiries: Expiries, stop: CancellationToken) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taken = self.contents().await;
+        let mut seen = taken.clone();
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let now = self.contents().await;
+            if now != taken && now == seen {
+                match read(&self.files, &expiries) {
+                    Ok(config) => {
+                        self.config.store(Arc::new(config));
+                        tracing::info!(
+                            "the certificates of the port for edges were read again and are in use"
+                        );
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "new certificates of the port for edges are refused; those in use stay");
+                    }
+                }
+                taken.clone_from(&now);
+            }
+            seen = now;
+        }
+    }
+
+    /// What is in the files; nothing for one that cannot be read.
+    async fn contents(&self) -> [Option<Vec<u8>>; 3] {
+        let Tls {
+            cert,
+            key,
+            client_ca,
+            ..
+        } = &self.files;
+        [
+            tokio::fs::read(cert).await.ok(),
+            tokio::fs::read(key).await.ok(),
+            tokio::fs::read(client_ca).await.ok(),
+        ]
+    }
+}
+
+/// Sets up TLS as the files say, and shows when the certificate expires.
+fn read(files: &Tls, expiries: &Expiries) -> Result<ServerConfig, SecureError> {
     let pem = |file: &Path| {
         let file = file.to_owned();
         move |source| SecureError::Pem { file, source }
@@ -68,9 +137,10 @@ pub(crate) fn acceptor(files: &Tls) -> Result<TlsAcceptor, SecureError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_single_cert(chain.clone(), key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    expiries.show(&files.cert, &chain);
+    Ok(config)
 }
 
 /// The handshake; nothing if it fails or takes too long.

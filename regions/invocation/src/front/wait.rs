@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::invoke::worker_failed;
+use super::recall::Recalls;
 use crate::attach::desk::{Arrival, Call};
 use crate::attach::standby::{Standby, Way};
 use crate::dispatch::{Dispatch, Fault, Kept};
@@ -36,8 +37,11 @@ pub(super) struct Wait<'a> {
     pub(super) patience: Duration,
     /// How long it waits for a NATS that is away.
     pub(super) outage: Duration,
+    /// Whether it has somewhere else to go; if not, its edge may still say so.
+    pub(super) movable: bool,
+    pub(super) recalls: &'a Recalls,
     /// Whose silence ends the wait of a call that has somewhere else to go.
-    pub(super) workers: Option<&'a Workers>,
+    pub(super) workers: &'a Workers,
 }
 
 /// A call that could go elsewhere waits at least so long in the queue before the silence of workers ends its wait: the
@@ -63,6 +67,8 @@ impl Wait<'_> {
             deadline,
             patience,
             outage,
+            movable,
+            recalls,
             workers,
         } = self;
         let item = Bytes::from(work.encode_to_vec());
@@ -92,16 +98,18 @@ impl Wait<'_> {
             item,
             patience: outage,
         };
+        let recall = recalls.enter(id);
         let mut keep = std::pin::pin!(dispatch.keep_queued(&kept));
         let mut cutting = std::pin::pin!(phases.cutting());
         let silence = async {
-            match workers {
+            match movable {
+                true => tokio::time::sleep(CLAIMED).await,
+                false => recall.told().await,
+            }
+            match version.manners() {
+                Manners::Claiming => workers.silent(version.id).await,
                 // A worker that attaches late may be running what nobody has claimed.
-                Some(workers) if version.manners() == Manners::Claiming => {
-                    tokio::time::sleep(CLAIMED).await;
-                    workers.silent(version.id).await;
-                }
-                _ => std::future::pending().await,
+                Manners::Late => std::future::pending().await,
             }
         };
         let mut silence = std::pin::pin!(silence);

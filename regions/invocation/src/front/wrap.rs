@@ -68,8 +68,13 @@ pub(super) fn unwrap(bytes: &[u8]) -> Result<Unwrapped, String> {
     })
 }
 
-/// Wraps an answer; `None` if the function answered what is no JSON.
-pub(super) fn wrap(id: RequestId, status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
+/// Wraps an answer, `percent` of which is there if its container says so; `None` if the function answered what is no JSON.
+pub(super) fn wrap(
+    id: RequestId,
+    status: StatusCode,
+    percent: Option<u8>,
+    body: &[u8],
+) -> Option<Vec<u8>> {
     let outcome = InvokeStatus::of(status);
     let response = match body {
         [] => None,
@@ -78,7 +83,11 @@ pub(super) fn wrap(id: RequestId, status: StatusCode, body: &[u8]) -> Option<Vec
     let wrapping = Wrapping {
         req_id: id,
         status: outcome.as_str(),
-        percent_complete: (outcome == InvokeStatus::Fulfilled).then_some(100),
+        percent_complete: match outcome {
+            InvokeStatus::Fulfilled => Some(100),
+            InvokeStatus::InProgress => percent,
+            InvokeStatus::Errored => None,
+        },
         error_code: (outcome == InvokeStatus::Errored).then(|| status.as_u16()),
         response,
     };
@@ -124,7 +133,7 @@ mod tests {
             .expect("valid");
         let check = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).expect("valid");
-            let wrapped = wrap(id, status, body.as_bytes())?;
+            let wrapped = wrap(id, status, Some(40), body.as_bytes())?;
             Some(String::from_utf8(wrapped).expect("text"))
         };
         let start = r#"{"reqId":"7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11","status":"#;
@@ -135,7 +144,7 @@ mod tests {
                 r#""fulfilled","percentComplete":100,"response":{"a":1}}"#,
             ),
             (200, "", r#""fulfilled","percentComplete":100}"#),
-            (202, "", r#""in-progress"}"#),
+            (202, "", r#""in-progress","percentComplete":40}"#),
             (
                 422,
                 r#""no""#,

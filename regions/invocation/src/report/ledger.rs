@@ -1,5 +1,7 @@
 //! What was told of each version, and so what is worth telling now.
 //!
+//! An edge that has just come to chatter asks for everything, and gets it at once; many who do get it together.
+//!
 //! Pure: what is true now and the time come in, a full list or what changed goes out. What matters for where a call goes
 //! is told at once; the rest (one slot more or less of many) waits for the heartbeat, so that a busy region with
 //! thousands of versions does not talk all the time.
@@ -23,7 +25,12 @@ pub(super) struct Ledger {
     told: HashMap<VersionId, FunctionReport>,
     last: Option<Instant>,
     last_full: Option<Instant>,
+    /// Somebody listens who has not heard everything.
+    asked: bool,
 }
+
+/// Between two full reports that are asked for.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// A number that changed by this share of its scale (an eighth) is told at once.
 const SHARE: u32 = 8;
@@ -36,9 +43,19 @@ impl Ledger {
         *self = Self::default();
     }
 
+    /// Somebody asks for everything.
+    pub(super) const fn ask(&mut self) {
+        self.asked = true;
+    }
+
     /// Whether a report is due even if nothing changed.
     pub(super) fn due(&self, now: Instant) -> bool {
-        over(self.last, HEARTBEAT, now) || over(self.last_full, FULL_EVERY, now)
+        over(self.last, HEARTBEAT, now) || self.full_is_due(now)
+    }
+
+    fn full_is_due(&self, now: Instant) -> bool {
+        let every = if self.asked { ASKED_EVERY } else { FULL_EVERY };
+        over(self.last_full, every, now)
     }
 
     /// What to tell now, if anything; `urgent` is news beside the versions, such as draining.
@@ -48,7 +65,8 @@ impl Ledger {
         urgent: bool,
         now: Instant,
     ) -> Option<News> {
-        if over(self.last_full, FULL_EVERY, now) {
+        if self.full_is_due(now) {
+            self.asked = false;
             self.told = current.iter().map(|f| (f.version, *f)).collect();
             (self.last, self.last_full) = (Some(now), Some(now));
             return Some(News {
@@ -158,6 +176,33 @@ mod tests {
         );
         ledger.reset();
         assert!(ledger.next(now, false, at(5100)).expect("news").full);
+    }
+
+    #[test]
+    fn who_asks_is_told_everything_but_not_for_each_who_does() {
+        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let now = all(3);
+        assert!(ledger.next(now.clone(), false, start).expect("news").full);
+        ledger.ask();
+        assert!(!ledger.due(at(900)));
+        assert_eq!(ledger.next(now.clone(), false, at(900)), None);
+        ledger.ask();
+        assert!(ledger.due(at(1000)));
+        assert!(
+            ledger
+                .next(now.clone(), false, at(1000))
+                .expect("news")
+                .full
+        );
+        assert!(
+            !ledger
+                .next(now.clone(), false, at(2000))
+                .expect("news")
+                .full
+        );
+        ledger.ask();
+        assert!(ledger.next(now, false, at(2100)).expect("news").full);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Everything the platform may have to refuse, and its status, words and truth about execution (pure).
 //!
-//! One table for callers, one for workers. Statuses are NVCF's where NVCF has one; read by `respond.rs` alone, made by
-//! `front` and `attach`.
+//! The table for callers; that for workers is `turned_away.rs`. Statuses are NVCF's where NVCF has one; read by `respond.rs`
+//! alone, made by `front`.
 
 use std::time::Duration;
 
@@ -42,8 +42,15 @@ pub(crate) enum Refusal {
     NotHeld,
     /// Another instance that may hold the answer does not say so.
     HolderSilent,
+    /// The worker that has the call does not say that it was asked for the answer.
+    Unacknowledged,
     /// As many calls as allowed are waiting.
     Crowded {
+        /// Seconds until another try may succeed.
+        retry: u64,
+    },
+    /// As many calls as allowed are here of the caller's account.
+    AccountCrowded {
         /// Seconds until another try may succeed.
         retry: u64,
     },
@@ -75,23 +82,6 @@ pub(crate) enum Refusal {
     WorkerLost,
     /// The worker sent what is no head of an answer.
     WorkerMalformed(HeadError),
-}
-
-/// Why a worker may not attach.
-#[derive(Debug)]
-pub(crate) enum AttachRefusal {
-    /// Neither GET nor POST.
-    Method,
-    /// No token, or one that nobody waits with.
-    Unknown,
-    /// The call is over, or another worker has it.
-    Over,
-    /// We send the rest of a body as raw bytes only.
-    NotAcceptable,
-    /// The stream did not start with the head of an answer.
-    Malformed(HeadError),
-    /// The stream ended before the head of an answer was complete.
-    Truncated,
 }
 
 /// How a call ended, as metrics count it.
@@ -148,10 +138,12 @@ impl Refusal {
         match self {
             Self::Denied(Denied::Unsure) => Outcome::Unsure,
             Self::Denied(_) => Outcome::Denied,
-            Self::Crowded { .. } | Self::QueueFull { .. } => Outcome::Crowded,
+            Self::Crowded { .. } | Self::AccountCrowded { .. } | Self::QueueFull { .. } => {
+                Outcome::Crowded
+            }
             Self::Draining | Self::Stopped(_) => Outcome::Draining,
             Self::BusLost(_) | Self::PublishFailed(_) | Self::HolderSilent => Outcome::Bus,
-            Self::TooLate { .. } => Outcome::TooLate,
+            Self::TooLate { .. } | Self::Unacknowledged => Outcome::TooLate,
             Self::NoWorker(_) | Self::WorkerLost | Self::WorkerMalformed(_) | Self::NotWrapped => {
                 Outcome::Worker
             }
@@ -162,13 +154,14 @@ impl Refusal {
     pub(super) fn facts(&self) -> Facts {
         match self {
             Self::Crowded { .. }
+            | Self::AccountCrowded { .. }
             | Self::QueueFull { .. }
             | Self::Denied(Denied::Unsure)
             | Self::HolderSilent
             | Self::Draining
             | Self::Stopped(_)
             | Self::BusLost(_) => self.busy(),
-            Self::PublishFailed(_) | Self::TooLate { .. } => self.unserved(),
+            Self::PublishFailed(_) | Self::TooLate { .. } | Self::Unacknowledged => self.unserved(),
             Self::NoWorker(_)
             | Self::WorkerLost
             | Self::WorkerMalformed(_)
@@ -259,6 +252,13 @@ impl Refusal {
                 "this region holds as many unfinished calls as it may; try again later",
                 *retry,
             ),
+            Self::AccountCrowded { retry } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-calls-of-account",
+                "Too many of your calls are waiting",
+                "this region holds as many unfinished calls of your account as it may; try again later",
+                *retry,
+            ),
             Self::QueueFull { retry } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "queue-full",
@@ -334,6 +334,14 @@ impl Refusal {
                     waited.as_secs_f64()
                 ),
                 execution: *execution,
+                retry_after: None,
+            },
+            Self::Unacknowledged => Facts {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                slug: "no-acknowledgement",
+                title: "The worker that has the call is silent",
+                detail: "worker did not acknowledge the status request.".to_owned(),
+                execution: Execution::Started,
                 retry_after: None,
             },
             Self::PublishFailed(execution) => Facts {
@@ -450,44 +458,5 @@ fn denied_facts(denied: Denied) -> Words {
             "The function cannot be called",
             "it is not in a state to be called now".to_owned(),
         ),
-    }
-}
-
-// === impl AttachRefusal ===
-
-impl AttachRefusal {
-    pub(super) fn facts(&self) -> Words {
-        match self {
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "bad-method",
-                "Only GET and POST attach",
-                "GET fetches the rest of a request, POST brings the answer".to_owned(),
-            ),
-            Self::Unknown => (
-                StatusCode::UNAUTHORIZED,
-                "unknown-token",
-                "Nobody waits with this token",
-                "the call was never here, is over, or the token was used before".to_owned(),
-            ),
-            Self::Over => (
-                StatusCode::GONE,
-                "call-over",
-                "The call is not to be had",
-                "it was cancelled, expired or answered, or another worker has it; do not run it"
-                    .to_owned(),
-            ),
-            Self::NotAcceptable => (
-                StatusCode::NOT_ACCEPTABLE,
-                "not-acceptable",
-                "Only raw bytes are served",
-                format!("accept {}", frontdoor_protocol::attach::OCTETS),
-            ),
-            Self::Malformed(error) => bad("bad-head", error.to_string()),
-            Self::Truncated => bad(
-                "bad-head",
-                "the stream ended before the head of an answer was complete".to_owned(),
-            ),
-        }
     }
 }

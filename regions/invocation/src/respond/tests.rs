@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use frontdoor_protocol::attach::HeadError;
+use frontdoor_protocol::attach::{Form, HeadError};
 use frontdoor_protocol::poll::PollError;
 use frontdoor_protocol::target::TargetError;
 
@@ -167,7 +167,7 @@ fn workers_are_told_what_nvcf_tells_them() {
         (AttachRefusal::Method, 405),
         (AttachRefusal::Unknown, 401),
         (AttachRefusal::Over, 410),
-        (AttachRefusal::NotAcceptable, 406),
+        (AttachRefusal::NotAcceptable(Form::Body), 406),
         (AttachRefusal::Malformed(HeadError::StatusLine), 400),
         (AttachRefusal::Truncated, 400),
     ] {

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::Standing;
 
+/// A word that comes so soon after its worker was lost was under way before.
+const BELATED: Duration = Duration::from_millis(100);
 /// More workers than any region has; beyond it somebody makes them up.
 const WORKERS_LIMIT: usize = 20_000;
 
@@ -21,6 +23,8 @@ pub(super) enum Heard {
     Taken,
     /// Too many workers are known already.
     Full,
+    /// It was said before its worker was lost.
+    Belated,
 }
 
 /// Everybody who was heard lately.
@@ -34,6 +38,8 @@ pub(super) struct Crowd {
 struct Entry {
     said: WorkerPresence,
     at: Instant,
+    /// Since when it is known to be gone though it did not say so; until it speaks again.
+    lost: Option<Instant>,
 }
 
 // === impl Crowd ===
@@ -46,20 +52,30 @@ impl Crowd {
             return Heard::Taken;
         }
         let workers = self.versions.get(&said.version);
-        let known = workers.is_some_and(|workers| workers.contains_key(&said.worker));
-        if !known {
-            if self.count >= WORKERS_LIMIT {
-                return Heard::Full;
+        match workers.and_then(|workers| workers.get(&said.worker)) {
+            Some(Entry { lost: Some(at), .. }) if now.saturating_duration_since(*at) < BELATED => {
+                return Heard::Belated;
             }
-            self.count += 1;
+            Some(_) => {}
+            None if self.count >= WORKERS_LIMIT => return Heard::Full,
+            None => self.count += 1,
         }
         let entry = Entry {
             said: *said,
             at: now,
+            lost: None,
         };
         let workers = self.versions.entry(said.version).or_default();
         workers.insert(said.worker, entry);
         Heard::Taken
+    }
+
+    /// One is gone, by what broke with it.
+    pub(super) fn lose(&mut self, version: VersionId, worker: Uuid, now: Instant) {
+        let workers = self.versions.get_mut(&version);
+        if let Some(entry) = workers.and_then(|workers| workers.get_mut(&worker)) {
+            entry.lost = Some(now);
+        }
     }
 
     /// Drops the silent; says whose versions that touched.
@@ -85,8 +101,8 @@ impl Crowd {
         let mut sum = Standing::default();
         let mut weighted = Duration::ZERO;
         let mut weight = 0_u32;
-        for Entry { said, .. } in workers.values() {
-            if said.standing != presence::Standing::Ready {
+        for Entry { said, lost, .. } in workers.values() {
+            if said.standing != presence::Standing::Ready || lost.is_some() {
                 continue;
             }
             sum.workers += 1;
@@ -162,6 +178,22 @@ mod tests {
         crowd.hear(&said(3, Leaving, 0, 0), now);
         assert_eq!(crowd.standing(version(1)), None);
         assert_eq!(crowd.count, 0);
+    }
+
+    #[test]
+    fn who_is_lost_counts_again_when_it_speaks() {
+        let now = Instant::now();
+        let ready = said(1, presence::Standing::Ready, 5, 0);
+        let mut crowd = Crowd::default();
+        crowd.lose(version(1), ready.worker, now);
+        crowd.hear(&ready, now);
+        crowd.lose(version(1), ready.worker, now);
+        assert_eq!(crowd.standing(version(1)), Some(Standing::default()));
+        let soon = now + BELATED / 2;
+        assert_eq!(crowd.hear(&ready, soon), Heard::Belated);
+        assert_eq!(crowd.standing(version(1)), Some(Standing::default()));
+        assert_eq!(crowd.hear(&ready, now + BELATED), Heard::Taken);
+        assert_eq!(crowd.standing(version(1)).map(|s| s.free), Some(5));
     }
 
     #[test]

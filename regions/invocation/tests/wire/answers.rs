@@ -247,7 +247,7 @@ async fn a_large_body_is_fetched_by_get_attach() {
                 .fetch_as(worker, "application/octet-stream+h1")
                 .await
                 .unwrap();
-            assert_eq!(h1.status, 406);
+            assert_eq!(h1.status, 406, "the head was in the message");
             let rest = work.fetch(worker).await.unwrap();
             assert_eq!(rest.status, 200);
             assert_eq!(
@@ -289,4 +289,46 @@ async fn a_small_chunked_body_that_is_there_travels_inline() {
         let (reply, ()) = tokio::join!(ask(&world, version, request), worker);
         assert_eq!(reply.status, 200);
     }
+}
+
+#[tokio::test]
+async fn only_the_authority_names_the_host() {
+    let world = World::start().await;
+    let puller = Puller::new(&world).await;
+    let other = format!("{}.{}", crate::world::UNKNOWN, crate::world::DOMAIN);
+    let ours = format!("{FUNCTION}.{}", crate::world::DOMAIN);
+    for version in BOTH {
+        for (asked, claimed, status) in [(&ours, &other, 200), (&other, &ours, 404)] {
+            let mut request = call(Method::GET, "/x", empty());
+            *request.uri_mut() = format!("http://{asked}/x").parse().unwrap();
+            let headers = request.headers_mut();
+            let forwarded = format!("host={claimed}");
+            headers.insert("x-forwarded-host", HeaderValue::from_str(claimed).unwrap());
+            headers.insert("forwarded", HeaderValue::from_str(&forwarded).unwrap());
+            let worker = async {
+                if status == 200 {
+                    let mut claimed = puller.next().await.claim().await.expect("granted");
+                    claimed.head(200, &[]).await;
+                    claimed.finish().await.expect("the caller has everything");
+                }
+            };
+            let (reply, ()) = tokio::join!(ask(&world, version, request), worker);
+            assert_eq!(reply.status, status, "{version:?} {asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_well_is_counted_from_a_millisecond_on() {
+    let world = World::start().await;
+    let reply = answered(&world, call(Method::GET, "/", empty()), head(204, &[])).await;
+    assert_eq!(reply.status, 204);
+    let text = client::get(world.admin, "localhost", "/metrics").await;
+    let text = text.expect("metrics").text();
+    let bounds: Vec<&str> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("frontdoor_invocation_first_byte_seconds_bucket{le=\""))
+        .collect();
+    assert!(bounds[0].starts_with("0.001\"}"), "{bounds:?}");
+    assert_eq!(bounds.last(), Some(&"+Inf\"} 1"), "{bounds:?}");
 }

@@ -10,16 +10,20 @@ mod world;
 
 mod worker;
 
+mod abuse;
 mod answers;
 mod authority;
 mod claims;
 mod crowd;
+mod interop;
+mod plain_http;
 mod polls;
 mod presence;
 mod queue;
 mod refusals;
 mod replicas;
 mod reports;
+mod secured;
 mod standby;
 mod stopping;
 mod streams;

@@ -10,7 +10,7 @@ use crate::client::{BoxBody, Connection, Reply, ask, call, empty, full};
 use crate::worker::{Feed, Puller, Work};
 use crate::world::{DOMAIN, FUNCTION, KEY, OTHER_KEY, UNKNOWN, VERSION, World};
 
-fn by_path(method: Method, path: &str, window: &str, body: BoxBody) -> Request<BoxBody> {
+pub(crate) fn by_path(method: Method, path: &str, window: &str, body: BoxBody) -> Request<BoxBody> {
     Request::builder()
         .method(method)
         .uri(format!("http://api.{DOMAIN}/v2/nvcf/{path}"))
@@ -20,13 +20,13 @@ fn by_path(method: Method, path: &str, window: &str, body: BoxBody) -> Request<B
         .unwrap()
 }
 
-async fn invoke(world: &World, kind: &str, window: &str, body: BoxBody) -> Reply {
+pub(crate) async fn invoke(world: &World, kind: &str, window: &str, body: BoxBody) -> Reply {
     let path = format!("{kind}/functions/{FUNCTION}");
     let request = by_path(Method::POST, &path, window, body);
     ask(world, Version::HTTP_2, request).await
 }
 
-async fn poll(world: &World, kind: &str, id: &str, window: &str) -> Reply {
+pub(crate) async fn poll(world: &World, kind: &str, id: &str, window: &str) -> Reply {
     let request = by_path(Method::GET, &format!("{kind}/status/{id}"), window, empty());
     ask(world, Version::HTTP_11, request).await
 }

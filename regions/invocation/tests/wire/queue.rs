@@ -210,3 +210,36 @@ async fn messages_say_how_long_they_matter_where_the_stream_takes_it() {
     serve(work).await;
     assert_eq!(waiting.await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn the_queue_is_made_as_nvcf_makes_it() {
+    use async_nats::jetstream::consumer::AckPolicy;
+    use async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy, StorageType};
+    let world = World::start().await;
+    let jetstream = jetstream::new(world.nats_client().await);
+    let name = format!("rq_us-east_{VERSION}");
+    let stream = jetstream.get_stream(&name).await.unwrap();
+    let config = &stream.cached_info().config;
+    assert_eq!(config.subjects, [format!("rq.us-east.{VERSION}.>")]);
+    assert_eq!(config.storage, StorageType::Memory);
+    assert_eq!(config.retention, RetentionPolicy::WorkQueue);
+    assert_eq!(config.discard, DiscardPolicy::New);
+    assert!(config.discard_new_per_subject && config.allow_direct);
+    assert_eq!(
+        (config.max_messages, config.max_messages_per_subject),
+        (100_000, 1)
+    );
+    assert_eq!(config.max_message_size, 6 << 20);
+    assert_eq!(config.duplicate_window, Duration::from_secs(5));
+    let consumer = stream
+        .consumer_info(format!("{name}_workers"))
+        .await
+        .unwrap();
+    let config = consumer.config;
+    assert_eq!(config.ack_policy, AckPolicy::Explicit);
+    assert_eq!(config.ack_wait, Duration::from_secs(30));
+    assert_eq!(
+        (config.max_ack_pending, config.max_waiting),
+        (100_000, 100_000)
+    );
+}

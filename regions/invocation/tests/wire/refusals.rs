@@ -154,6 +154,63 @@ async fn too_many_waiting_calls_are_turned_away() {
 }
 
 #[tokio::test]
+async fn one_accounts_flood_keeps_no_other_out() {
+    let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("neighbour"));
+    let world = World::with(Choices {
+        account: Some(2),
+        auth: format!("[[keys]]\nname = \"neighbour\"\nsha256 = {hash:?}\nfunctions = [\"*\"]\n"),
+        ..Choices::default()
+    })
+    .await;
+    let puller = Puller::new(&world).await;
+    let neighbour = [("authorization", Some("Bearer neighbour"))];
+    let calls = async {
+        tokio::join!(
+            changed(&world, None, &[]),
+            changed(&world, None, &[]),
+            async {
+                until("both are here", || async {
+                    let line = "frontdoor_invocation_queued_calls 2";
+                    world.metric(line).await.then_some(())
+                })
+                .await;
+                let third = changed(&world, None, &[]).await;
+                check(&third, 429, "not-started");
+                assert!(third.header("retry-after").is_some());
+                assert_eq!(
+                    third.problem()["type"],
+                    "urn:frontdoor:problem:too-many-calls-of-account"
+                );
+                changed(&world, None, &neighbour).await
+            }
+        )
+    };
+    let worker = async {
+        // Not before all three wait.
+        until("the neighbour's is here", || async {
+            let line = "frontdoor_invocation_queued_calls 3";
+            world.metric(line).await.then_some(())
+        })
+        .await;
+        for _ in 0..3 {
+            let mut claimed = puller.next().await.claim().await.expect("granted");
+            claimed.head(200, &[]).await;
+            claimed.finish().await.expect("the caller has everything");
+        }
+    };
+    let ((first, second, other), ()) = tokio::join!(calls, worker);
+    assert_eq!([first.status, second.status, other.status], [200; 3]);
+    // Their room is given back.
+    let worker = async {
+        let mut claimed = puller.next().await.claim().await.expect("granted");
+        claimed.head(200, &[]).await;
+        claimed.finish().await.expect("the caller has everything");
+    };
+    let (reply, ()) = tokio::join!(changed(&world, None, &[]), worker);
+    assert_eq!(reply.status, 200);
+}
+
+#[tokio::test]
 async fn a_call_with_the_id_of_a_queued_one_is_a_conflict() {
     let world = World::with(Choices {
         trusted: "\"127.0.0.0/8\"",

@@ -96,7 +96,7 @@ impl Work {
     pub(crate) async fn claim(&self) -> Result<Claimed, StatusCode> {
         let mut connection = self.connect(Version::HTTP_2).await;
         let (body, stream) = Feed::new();
-        let mut request = self.post(stream);
+        let mut request = post(&self.item, stream);
         request
             .headers_mut()
             .insert(CLAIM, HeaderValue::from_static("1"));
@@ -114,8 +114,7 @@ impl Work {
 
     /// Opens POST attach as NVIDIA's workers do: HTTP/1.1, after the container has answered.
     pub(crate) async fn bring(&self, body: BoxBody) -> Result<Reply, hyper::Error> {
-        let mut connection = self.connect(Version::HTTP_11).await;
-        Reply::read(connection.send(self.post(body)).await?).await
+        bring(&self.item, body).await
     }
 
     /// GET attach.
@@ -143,23 +142,36 @@ impl Work {
         self.message.ack_with(AckKind::Ack).await.unwrap();
     }
 
-    fn post(&self, body: BoxBody) -> Request<BoxBody> {
-        let config = self.item.attach().unwrap();
-        let token = &config.response_authorization_token;
-        Request::post(format!("{}{PATH}", config.target_uri))
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .header(CONTENT_TYPE, OCTETS_H1)
-            .body(body)
-            .unwrap()
-    }
-
     async fn connect(&self, version: Version) -> Connection {
-        let config = self.item.attach().unwrap();
-        let address = config.target_uri.strip_prefix("http://").unwrap();
-        Connection::open(address.parse().unwrap(), version)
-            .await
-            .unwrap()
+        connect(&self.item, version).await
     }
+}
+
+/// POST attach as NVIDIA's workers do, to wherever an item or a question says.
+pub(crate) async fn bring(
+    item: &WorkerInvokeFunctionRequest,
+    body: BoxBody,
+) -> Result<Reply, hyper::Error> {
+    let mut connection = connect(item, Version::HTTP_11).await;
+    Reply::read(connection.send(post(item, body)).await?).await
+}
+
+fn post(item: &WorkerInvokeFunctionRequest, body: BoxBody) -> Request<BoxBody> {
+    let config = item.attach().unwrap();
+    let token = &config.response_authorization_token;
+    Request::post(format!("{}{PATH}", config.target_uri))
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, OCTETS_H1)
+        .body(body)
+        .unwrap()
+}
+
+async fn connect(item: &WorkerInvokeFunctionRequest, version: Version) -> Connection {
+    let config = item.attach().unwrap();
+    let address = config.target_uri.strip_prefix("http://").unwrap();
+    Connection::open(address.parse().unwrap(), version)
+        .await
+        .unwrap()
 }
 
 // === impl Feed ===

@@ -52,6 +52,8 @@ pub(crate) struct Replica {
 /// What a test may choose.
 pub(crate) struct Choices {
     pub(crate) waiting: usize,
+    /// Calls of one account.
+    pub(crate) account: Option<usize>,
     pub(crate) notice: &'static str,
     pub(crate) grace: &'static str,
     pub(crate) trusted: &'static str,
@@ -65,6 +67,7 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             waiting: 100,
+            account: None,
             notice: "50ms",
             grace: "20s",
             trusted: "",
@@ -309,13 +312,16 @@ fn configuration(
     format!(
         "region = {region:?}\ndomain = {DOMAIN:?}\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
          attach_url = \"http://{front}\"\ntrusted_edges = [{}]\n[nats]\nurl = {:?}\npatience = {:?}\n\
-         [limits]\nwaiting = {}\n[stop]\nnotice = {:?}\ngrace = {:?}\n\
+         [limits]\nwaiting = {}\n{}[stop]\nnotice = {:?}\ngrace = {:?}\n\
          [[functions]]\nid = {FUNCTION:?}\nname = \"echo\"\nversions = [{VERSION:?}]\n\
          workers = {:?}\n{}{}{}",
         choices.trusted,
         nats.url(),
         choices.patience,
         choices.waiting,
+        choices
+            .account
+            .map_or_else(String::new, |n| format!("account = {n}\n")),
         choices.notice,
         choices.grace,
         choices.workers,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use frontdoor_bus::NatsTable;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
 use frontdoor_protocol::span::Span;
+use frontdoor_telemetry::table::TelemetryTable;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -18,8 +19,11 @@ pub(super) struct File {
     pub(super) slots: usize,
     pub(super) standby: Option<usize>,
     pub(super) ping: Option<Span>,
+    pub(super) threads: Option<usize>,
     pub(super) nats: NatsTable,
     pub(super) container: Container,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
     #[serde(default)]
     pub(super) stop: Stop,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use frontdoor_bus::Access;
 use frontdoor_protocol::config::RuleError;
 use frontdoor_protocol::names::{FunctionId, RegionName, VersionId};
+use frontdoor_telemetry::table::Telemetry;
 use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 
@@ -23,6 +24,12 @@ const PING: Duration = Duration::from_secs(10);
 const MOST_STANDBY: usize = 1024;
 /// More slots than this is a typing error: nats-server caps a consumer's unacknowledged messages at 100,000.
 const MOST_SLOTS: usize = 10_000;
+
+/// One thread carries some ten thousand small calls a second. Every further one makes each call dearer, because what
+/// belongs to it is then passed between threads, and the machine is the container's.
+const THREADS: usize = 1;
+/// More than this is a typing error.
+const MOST_THREADS: usize = 256;
 
 /// How a worker is to run.
 #[derive(Debug, Clone)]
@@ -43,10 +50,14 @@ pub struct Settings {
     pub standby: usize,
     /// How often a silent invocation service or h2c container is asked whether it lives, and how long it has to say so.
     pub ping: Duration,
+    /// Threads that carry calls; at least one. Whoever makes the runtime reads it.
+    pub threads: usize,
     /// The region's NATS.
     pub nats: Access,
     /// The function container.
     pub container: Container,
+    /// Where spans of calls go.
+    pub telemetry: Telemetry,
     /// How long running calls may take after the stop was asked for.
     pub grace: Duration,
 }
@@ -89,6 +100,11 @@ impl TryFrom<file::File> for Settings {
         if ping.is_zero() {
             return Err(RuleError::new("ping", "must be longer than nothing"));
         }
+        let threads = file.threads.unwrap_or(THREADS);
+        if !(1..=MOST_THREADS).contains(&threads) {
+            let rule = format!("must be from 1 to {MOST_THREADS}");
+            return Err(RuleError::new("threads", rule));
+        }
         let function_name = HeaderValue::from_str(&file.function_name)
             .map_err(|_| RuleError::new("function_name", "must be visible ASCII characters"))?;
         Ok(Self {
@@ -100,8 +116,10 @@ impl TryFrom<file::File> for Settings {
             slots: file.slots,
             standby: file.standby.unwrap_or(STANDBY),
             ping,
+            threads,
             nats: file.nats.try_into()?,
             container: container(file.container)?,
+            telemetry: file.telemetry.try_into()?,
             grace: file.stop.grace.map_or(GRACE, Duration::from),
         })
     }

@@ -58,6 +58,7 @@ fn what_is_left_out_has_a_default() {
 fn a_broken_rule_is_named() {
     for (from, to, key) in [
         ("slots = 64", "slots = 0", "slots"),
+        ("# threads = 1", "threads = 0", "threads"),
         ("slots = 64", "slots = 10001", "slots"),
         ("slots = 64", "slots = 64\nslot = 1", "slot"),
         ("# user", "user", "nats"),

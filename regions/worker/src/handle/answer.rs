@@ -4,9 +4,10 @@
 //! Each frame is passed on when it arrives. A response that breaks is broken off, never ended.
 
 use bytes::Bytes;
-use frontdoor_protocol::attach::{HEAD_LIMIT, HEADERS_LIMIT, ResponseHead};
+use frontdoor_protocol::attach::{self, HEAD_LIMIT, HEADERS_LIMIT, ResponseHead};
 use frontdoor_protocol::headers::{EXECUTION, Execution, remove_ours};
 use frontdoor_protocol::problem::{self, Problem};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -27,12 +28,24 @@ pub(super) struct Failure {
     detail: String,
 }
 
+/// What a body gave: a frame, an error, or its end.
+type Next = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// A head and the start of a body are copied together up to this; more is not worth the copy.
+const TOGETHER: usize = 4096;
+
 /// What goes to the caller.
 pub(super) enum Reply {
     /// The container's response as it is.
-    AsItIs(Response<Incoming>),
+    AsItIs(Fitting),
     /// One made of it.
     Made(ResponseHead, Bytes),
+}
+
+/// A response that fits into an attach stream, with its head as it stands there.
+pub(super) struct Fitting {
+    pub(super) response: Response<Incoming>,
+    head: Bytes,
 }
 
 // === impl Failure ===
@@ -114,25 +127,26 @@ impl Failure {
 }
 
 /// Takes a response only if it fits into an attach stream.
-pub(super) fn checked(mut response: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+pub(super) fn checked(mut response: Response<Incoming>) -> Result<Fitting, Failure> {
     call::of_answer(response.headers_mut());
-    let head = head(&response);
-    if head.status.is_informational() {
-        let detail = format!("it switched protocols with status {}", head.status);
+    let status = response.status();
+    if status.is_informational() {
+        let detail = format!("it switched protocols with status {status}");
         return Err(Failure::response(detail));
     }
-    if head.headers.len() > HEADERS_LIMIT || head.encode().len() > HEAD_LIMIT {
-        let count = head.headers.len();
+    let count = response.headers().len();
+    let head = Bytes::from(attach::encode(status, response.headers()));
+    if count > HEADERS_LIMIT || head.len() > HEAD_LIMIT {
         let detail = format!("its head of {count} headers is too large");
         return Err(Failure::response(detail));
     }
-    Ok(response)
+    Ok(Fitting { response, head })
 }
 
 /// How long the whole stream will be, if the container said so: services of NVIDIA's pass it on.
 pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) -> Option<u64> {
-    let response = match answer.as_ref().ok()? {
-        Reply::AsItIs(response) => response,
+    let Fitting { response, head } = match answer.as_ref().ok()? {
+        Reply::AsItIs(fitting) => fitting,
         Reply::Made(head, body) => return Some((head.encode().len() + body.len()) as u64),
     };
     let bodyless = method == Method::HEAD
@@ -146,24 +160,27 @@ pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) ->
         let length = response.headers().get(header::CONTENT_LENGTH)?;
         length.to_str().ok()?.parse::<u64>().ok()?
     };
-    body.checked_add(head(response).encode().len() as u64)
+    body.checked_add(head.len() as u64)
 }
 
 /// Passes a response on, frame by frame. The HTTP client gives no body for HEAD, 204 and 304.
 pub(super) async fn relay(
-    response: Response<Incoming>,
+    Fitting { response, head }: Fitting,
     mut upload: Upload,
     bytes: &IntCounter,
 ) -> Result<Tail, Outcome> {
     let gone = |_: Gone| Outcome::CallerGone;
-    let head = Bytes::from(head(&response).encode());
-    upload.send(Frame::data(head)).await.map_err(gone)?;
     let mut body = response.into_body();
+    let (start, mut next) = with_body(head, &mut body, bytes);
+    upload.send(Frame::data(start)).await.map_err(gone)?;
     loop {
-        let frame = tokio::select! {
-            biased;
-            frame = body.frame() => frame,
-            _ = upload.gone() => return Err(Outcome::CallerGone),
+        let frame = match next.take() {
+            Some(next) => next,
+            None => tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                _ = upload.gone() => return Err(Outcome::CallerGone),
+            },
         };
         let frame = match frame {
             Some(Ok(frame)) => own_frame(frame),
@@ -199,14 +216,25 @@ pub(super) async fn whole(
     let gone = |_: Gone| Outcome::CallerGone;
     let head = Bytes::from(head.encode());
     upload.send(Frame::data(head)).await.map_err(gone)?;
-    upload.send(Frame::data(body)).await.map_err(gone)?;
+    if !body.is_empty() {
+        upload.send(Frame::data(body)).await.map_err(gone)?;
+    }
     upload.finish().await.map_err(gone)
 }
 
-fn head(response: &Response<Incoming>) -> ResponseHead {
-    ResponseHead {
-        status: response.status(),
-        headers: response.headers().clone(),
+/// A head and what of a short body is here already, to travel in one frame; and what came of the body instead of that.
+fn with_body(head: Bytes, body: &mut Incoming, bytes: &IntCounter) -> (Bytes, Option<Next>) {
+    match body.frame().now_or_never() {
+        Some(Some(Ok(frame))) => match frame.into_data() {
+            Ok(data) if head.len() + data.len() <= TOGETHER => {
+                bytes.inc_by(data.len() as u64);
+                (Bytes::from([head, data].concat()), None)
+            }
+            Ok(data) => (head, Some(Some(Ok(Frame::data(data))))),
+            Err(frame) => (head, Some(Some(Ok(frame)))),
+        },
+        Some(ended) => (head, Some(ended)),
+        None => (head, None),
     }
 }
 

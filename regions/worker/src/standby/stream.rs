@@ -92,7 +92,7 @@ impl Standby {
 }
 
 fn item(handed: &Handover<'_>) -> Option<Item> {
-    Item::decode(handed.item, true, Some(&handed.deadline_ms.to_string())).ok()
+    Item::handed(handed.item, handed.deadline_ms).ok()
 }
 
 // === impl Handed ===

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
 use bytes::{Bytes, BytesMut};
-use frontdoor_protocol::attach::ResponseHead;
+use frontdoor_protocol::attach::{self, Form, ResponseHead};
 use frontdoor_protocol::envelope::{
     CLAIM_HEADER, ConnectionConfig, DEADLINE_HEADER, Http1ProtocolConfig, INLINE_BODY_LIMIT,
     StatelessConfig, StringKv, WorkerInvokeFunctionRequest,
@@ -38,6 +38,8 @@ pub(crate) struct Ask {
     /// The claim will be answered 410.
     pub(crate) refuse: bool,
     pub(crate) deadline_ms: Option<u64>,
+    /// Nothing but ids and tokens is in the work item; all of the request comes by GET attach.
+    pub(crate) whole: bool,
 }
 
 /// A call that was published.
@@ -176,65 +178,102 @@ impl Invocation {
         ack.unwrap().await.unwrap();
     }
 
-    pub(crate) async fn call(&self, ask: Ask) -> Call {
-        let id = RequestId::from_uuid(uuid::Uuid::new_v4());
+    /// Opens a place for an answer: its token, and where it will come.
+    fn seat(&self, id: RequestId, refuse: bool) -> (String, Call) {
         let (head_out, head) = oneshot::channel();
         let (frames_out, frames) = mpsc::channel(4);
         let (leave, left) = oneshot::channel();
-        let (answer_token, body_token) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        let token = uuid::Uuid::new_v4().to_string();
         let pending = Pending {
-            refuse: ask.refuse,
+            refuse,
             head: head_out,
             frames: frames_out,
             left,
         };
-        self.desk
-            .answers
-            .lock()
-            .unwrap()
-            .insert(answer_token.to_string(), pending);
-        let inline = if ask.chunked {
+        let mut answers = self.desk.answers.lock().unwrap();
+        answers.insert(token.clone(), pending);
+        let call = Call {
+            id,
+            head,
+            arrived: None,
+            frames,
+            leave: Some(leave),
+        };
+        (token, call)
+    }
+
+    /// Asks the worker of a call that was told 202 for the answer, as NVIDIA's service does; whether it said that it heard.
+    pub(crate) async fn poll(&self, id: RequestId, window: u64) -> (bool, Call) {
+        let (token, call) = self.seat(id, false);
+        let item = WorkerInvokeFunctionRequest {
+            request_id: id.to_string(),
+            request_method: "GET".into(),
+            request_headers: vec![StringKv {
+                key: "nvcf-poll-seconds".into(),
+                value: window.to_string(),
+            }],
+            stateless_config: Some(self.way(token, None)),
+            ..WorkerInvokeFunctionRequest::default()
+        };
+        let subject = subject::polling(id);
+        let asked = self.client.request(subject, item.encode_to_vec().into());
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        let heard = matches!(asked, Ok(Ok(reply)) if reply.payload.is_empty());
+        (heard, call)
+    }
+
+    fn way(&self, answer: String, body: Option<String>) -> StatelessConfig {
+        StatelessConfig {
+            connection_configs: vec![ConnectionConfig {
+                http1_config: Some(Http1ProtocolConfig {
+                    proxy_uri: None,
+                    target_uri: self.target.clone(),
+                    response_authorization_token: answer,
+                    request_authorization_token: body,
+                }),
+            }],
+        }
+    }
+
+    pub(crate) async fn call(&self, ask: Ask) -> Call {
+        let id = RequestId::from_uuid(uuid::Uuid::new_v4());
+        let (answer_token, call) = self.seat(id, ask.refuse);
+        let body_token = uuid::Uuid::new_v4().to_string();
+        let inline = if ask.chunked || ask.whole {
             0
         } else {
             ask.body.len().min(INLINE_BODY_LIMIT)
         };
-        let more = ask.chunked || inline < ask.body.len();
-        if more {
-            let rest = ask.body.slice(inline..);
-            self.desk
-                .bodies
-                .lock()
-                .unwrap()
-                .insert(body_token.to_string(), rest);
-        }
+        let more = ask.chunked || ask.whole || inline < ask.body.len();
         let mut pairs = ask.headers.clone();
         if !ask.chunked && ask.method != "GET" {
             pairs.push(("content-length", ask.body.len().to_string()));
         }
+        let (form, rest) = if ask.whole {
+            let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+            let head = attach::request::encode(ask.method, &ask.path, pairs);
+            (Form::Whole, [&head[..], &ask.body].concat().into())
+        } else {
+            (Form::Body, ask.body.slice(inline..))
+        };
+        if more {
+            let mut bodies = self.desk.bodies.lock().unwrap();
+            bodies.insert(body_token.clone(), (form, rest));
+        }
+        let headers = pairs.into_iter().map(|(key, value)| StringKv {
+            key: key.into(),
+            value,
+        });
+        let said = |text: String| if ask.whole { String::new() } else { text };
         let item = WorkerInvokeFunctionRequest {
             request_id: id.to_string(),
             nca_id: "account".into(),
             subject: "tester".into(),
             request_body: Some(ask.body[..inline].to_vec()),
-            request_headers: pairs
-                .into_iter()
-                .map(|(key, value)| StringKv {
-                    key: key.into(),
-                    value,
-                })
-                .collect(),
-            request_method: ask.method.into(),
-            request_path: ask.path,
-            stateless_config: Some(StatelessConfig {
-                connection_configs: vec![ConnectionConfig {
-                    http1_config: Some(Http1ProtocolConfig {
-                        proxy_uri: None,
-                        target_uri: self.target.clone(),
-                        response_authorization_token: answer_token.to_string(),
-                        request_authorization_token: more.then(|| body_token.to_string()),
-                    }),
-                }],
-            }),
+            request_headers: headers.filter(|_| !ask.whole).collect(),
+            request_method: said(ask.method.into()),
+            request_path: said(ask.path),
+            stateless_config: Some(self.way(answer_token, more.then_some(body_token))),
             ..WorkerInvokeFunctionRequest::default()
         };
         let mut headers = async_nats::HeaderMap::new();
@@ -247,13 +286,7 @@ impl Invocation {
         let subject = subject::work(&self.region, self.version, id);
         self.publish(subject, headers, item.encode_to_vec().into())
             .await;
-        Call {
-            id,
-            head,
-            arrived: None,
-            frames,
-            leave: Some(leave),
-        }
+        call
     }
 }
 

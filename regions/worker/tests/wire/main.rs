@@ -7,6 +7,7 @@
 
 mod answers;
 mod endings;
+mod interop;
 mod invocation;
 mod nats;
 mod presence;

@@ -178,6 +178,7 @@ pub(crate) fn get(path: &str) -> Ask {
         chunked: false,
         refuse: false,
         deadline_ms: None,
+        whole: false,
     }
 }
 
@@ -185,6 +186,17 @@ pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Ask {
     Ask {
         method: "POST",
         body: body.into(),
+        ..get(path)
+    }
+}
+
+/// A call through the API of NVCF, whose caller waits in windows of so many seconds.
+pub(crate) fn through_api(path: &str, window: u64) -> Ask {
+    Ask {
+        headers: vec![
+            ("host", "api.invocation.localhost".into()),
+            ("nvcf-poll-seconds", window.to_string()),
+        ],
         ..get(path)
     }
 }

@@ -75,6 +75,11 @@ impl<T> Pool<T> {
         Some(stream)
     }
 
+    /// Whether a worker has any here.
+    pub(super) fn holds(&self, worker: Uuid) -> bool {
+        self.workers.iter().any(|(id, _)| *id == worker)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.workers.iter().map(|(_, streams)| streams.len()).sum()
@@ -125,10 +130,11 @@ mod tests {
         pool.put(worker(1), 1, 'a').expect("room");
         pool.put(worker(1), 2, 'b').expect("room");
         assert_eq!(pool.remove(worker(1), 1), Some('a'));
+        assert!(pool.holds(worker(1)) && !pool.holds(worker(2)));
         assert_eq!(pool.remove(worker(1), 1), None);
         assert_eq!(pool.remove(worker(2), 2), None);
         assert_eq!(pool.take(0, |_| true), Some('b'));
-        assert_eq!(pool.len(), 0);
+        assert!(pool.len() == 0 && !pool.holds(worker(1)));
     }
 
     #[test]

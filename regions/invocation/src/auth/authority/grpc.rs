@@ -1,4 +1,4 @@
-//! NVCF's own authority: gRPC `nvcf.Invocation/AuthClientInvocation` over HTTP/2 without TLS.
+//! NVCF's own authority: gRPC `nvcf.Invocation/AuthClientInvocation` over HTTP/2.
 //!
 //! It keeps the keys, so the caller's token goes to it, and into no log. Unary calls need no gRPC library: one framed
 //! message each way, and a status in the trailers (or, where nothing else came, in the headers).
@@ -16,7 +16,8 @@ use prost::Message as _;
 
 use super::super::cache::Question;
 use super::super::verdict::{Answer, Caller, Denied, Verdict, is_name};
-use super::{Fault, Reply, Wire};
+use super::Fault;
+use super::wire::{Reply, Wire};
 
 /// Before each message: not compressed (1 byte), and its length (4 bytes).
 const FRAME: usize = 5;

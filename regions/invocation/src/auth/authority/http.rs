@@ -15,7 +15,8 @@ use http_body_util::Full;
 use super::super::CallHead;
 use super::super::cache::{CallFacts, Question};
 use super::super::verdict::{Answer, Caller, Denied, is_name};
-use super::{Fault, Wire};
+use super::Fault;
+use super::wire::Wire;
 
 /// A host name is no longer (RFC 1035 §2.3.4); what is longer is cut, so that nobody fills the cache with it.
 const HOST_MAX: usize = 255;

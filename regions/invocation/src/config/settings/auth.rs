@@ -44,6 +44,8 @@ pub enum Authority {
     Http {
         /// Where questions are posted.
         uri: Uri,
+        /// The authorities of its certificate; the system's if there is none.
+        ca: Option<PathBuf>,
         /// Whether it is told the path.
         send_path: bool,
         /// For one connection.
@@ -55,6 +57,8 @@ pub enum Authority {
     Grpc {
         /// Where it is; no path.
         uri: Uri,
+        /// The authorities of its certificate; the system's if there is none.
+        ca: Option<PathBuf>,
         /// Holds our token for it.
         token_file: Option<PathBuf>,
         /// For one connection.
@@ -95,11 +99,12 @@ pub(in crate::config) struct Keys(Vec<Key>);
 impl Auth {
     /// Makes the paths in it mean what they mean to a file in `folder`.
     pub(in crate::config) fn be_relative_to(&mut self, folder: &Path) {
-        let token_file = match &mut self.authority {
-            Some(Authority::Grpc { token_file, .. }) => token_file.as_mut(),
-            _ => None,
+        let (ca, token_file) = match &mut self.authority {
+            Some(Authority::Grpc { ca, token_file, .. }) => (ca.as_mut(), token_file.as_mut()),
+            Some(Authority::Http { ca, .. }) => (ca.as_mut(), None),
+            None => (None, None),
         };
-        for path in self.keys_file.iter_mut().chain(token_file) {
+        for path in self.keys_file.iter_mut().chain(ca).chain(token_file) {
             *path = folder.join(&*path);
         }
     }
@@ -130,6 +135,7 @@ fn authority(
         (Some(_), Some(_)) => Err(RuleError::new("auth", "give either `http` or `grpc`")),
         (Some(http), None) => Ok(Some(Authority::Http {
             uri: uri(&http.url, "auth.http.url")?,
+            ca: ca(&http.url, http.ca, "auth.http.ca")?,
             send_path: http.send_path,
             connect_timeout: positive(http.connect_timeout.into(), "auth.http.connect_timeout")?,
             timeout: positive(http.timeout.into(), "auth.http.timeout")?,
@@ -137,11 +143,12 @@ fn authority(
         (None, Some(grpc)) => {
             let uri = uri(&grpc.url, "auth.grpc.url")?;
             if uri.path() != "/" {
-                let rule = "must be http://host:port without a path";
+                let rule = "must be http://host:port or https://host:port without a path";
                 return Err(RuleError::new("auth.grpc.url", rule));
             }
             Ok(Some(Authority::Grpc {
                 uri,
+                ca: ca(&grpc.url, grpc.ca, "auth.grpc.ca")?,
                 token_file: grpc.token_file,
                 connect_timeout: positive(
                     grpc.connect_timeout.into(),
@@ -154,10 +161,19 @@ fn authority(
 }
 
 fn uri(text: &str, key: &str) -> Result<Uri, RuleError> {
+    let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
     text.parse::<Uri>()
         .ok()
-        .filter(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some())
-        .ok_or_else(|| RuleError::new(key, "must be http://host:port/…; TLS is not spoken here"))
+        .filter(|uri| known(uri) && uri.authority().is_some())
+        .ok_or_else(|| RuleError::new(key, "must be http://host:port/… or https://host:port/…"))
+}
+
+/// Without TLS nobody shows a certificate, so the wish for one would go unheard.
+fn ca(url: &str, ca: Option<PathBuf>, key: &str) -> Result<Option<PathBuf>, RuleError> {
+    if ca.is_some() && !url.starts_with("https:") {
+        return Err(RuleError::new(key, "is of use with an https:// url only"));
+    }
+    Ok(ca)
 }
 
 fn bounded(span: Duration, key: &str) -> Result<Duration, RuleError> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use frontdoor_protocol::attach::{self, ResponseHead};
+use frontdoor_protocol::attach::{self, Form, ResponseHead};
 use futures_util::{StreamExt, stream as streams};
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::Frame;
@@ -33,7 +33,7 @@ pub(super) struct Pending {
 #[derive(Default)]
 pub(super) struct Desk {
     pub(super) answers: Mutex<HashMap<String, Pending>>,
-    pub(super) bodies: Mutex<HashMap<String, Bytes>>,
+    pub(super) bodies: Mutex<HashMap<String, (Form, Bytes)>>,
     pub(super) open: AtomicUsize,
     pub(super) most_open: AtomicUsize,
 }
@@ -73,9 +73,12 @@ async fn attach(desk: Arc<Desk>, request: Request<Incoming>, claims: bool) -> Re
     let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
     let token = token.strip_prefix("Bearer ").unwrap().to_owned();
     if request.method() == Method::GET {
-        assert_eq!(request.headers()[header::ACCEPT], attach::OCTETS);
         let body = desk.bodies.lock().unwrap().remove(&token);
-        return body.map_or_else(|| status(StatusCode::UNAUTHORIZED), rest);
+        let Some((form, body)) = body else {
+            return status(StatusCode::UNAUTHORIZED);
+        };
+        assert_eq!(request.headers()[header::ACCEPT], form.content_type());
+        return rest(body);
     }
     assert_eq!(request.headers()[header::CONTENT_TYPE], attach::OCTETS_H1);
     assert_eq!(request.headers().contains_key(attach::CLAIM), claims);

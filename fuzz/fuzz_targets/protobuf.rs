@@ -1,0 +1,8 @@
+//! Feeds the law of the same name in tests/fuzz.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/protobuf.rs"]
+mod law;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| law::law(input));

@@ -1,0 +1,204 @@
+//! What silence costs: event streams that are open and say nothing, shared by few connections and one on each. In short with
+//! all tests; `FRONTDOOR_ENDURE=full` and `FRONTDOOR_BINARY=…/release/frontdoor` for the figures of deploy/README.md.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use test_support::client::{Client, Protocol, full};
+use test_support::edge::{read_ports, write_config};
+use test_support::eventually::eventually;
+use test_support::region::{Region, Reply};
+use test_support::tls::Authority;
+use tokio::process::{Child, Command};
+
+use crate::harness::host;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Promise 5: so many streams, in so much.
+const STREAMS: usize = 10_000;
+const MOST: f64 = 200.0 * MIB;
+/// What one more stream, and one more connection with a stream, may cost: less than twice what was measured.
+const PER_STREAM: f64 = 32.0 * 1024.0;
+const PER_CONNECTION: f64 = 192.0 * 1024.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// An edge as a process of its own.
+struct Edge {
+    https: SocketAddr,
+    admin: SocketAddr,
+    authority: Authority,
+    _folder: tempfile::TempDir,
+    _process: Child,
+}
+
+/// What the process shows of itself.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    bytes: f64,
+    cpu_seconds: f64,
+}
+
+fn is_full() -> bool {
+    std::env::var("FRONTDOOR_ENDURE").is_ok_and(|form| form == "full")
+}
+
+/// A region whose every answer is one event, and then silence.
+async fn silent() -> Region {
+    Region::start(|_| async {
+        let event = Frame::data(Bytes::from_static(b"data: here\n\n"));
+        let body = stream::iter([Ok::<_, std::io::Error>(event)]).chain(stream::pending());
+        let reply: Reply = Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(BodyExt::boxed(StreamBody::new(body)))
+            .expect("valid");
+        reply
+    })
+    .await
+    .expect("a port")
+}
+
+// === impl Edge ===
+
+impl Edge {
+    async fn start(region: &Region) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let regions = [("us-east", region.address)];
+        let config = write_config(folder.path(), &authority, &regions, "");
+        let binary = std::env::var_os("FRONTDOOR_BINARY").map(PathBuf::from);
+        let ready = folder.path().join("ready.json");
+        let process =
+            Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_frontdoor").into()))
+                .args(["edge", "-c"])
+                .arg(config.expect("a configuration"))
+                .arg("--ready-file")
+                .arg(&ready)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+                .expect("starts");
+        let ports = eventually("it serves", PATIENCE, async || read_ports(&ready)).await;
+        let edge = Self {
+            https: ports.https,
+            admin: ports.admin,
+            authority,
+            _folder: folder,
+            _process: process,
+        };
+        eventually("a region is up", PATIENCE, async || {
+            let page = edge.page("/metrics").await?;
+            page.contains("region_health{region=\"us-east\"} 3")
+                .then_some(())
+        })
+        .await;
+        edge
+    }
+
+    async fn client(&self) -> Client {
+        let tls = self.authority.client(&["h2"]).expect("trust");
+        Client::with(self.https, &host(), tls, Protocol::H2)
+            .await
+            .expect("a connection")
+    }
+
+    async fn page(&self, path: &str) -> Option<String> {
+        let mut client = Client::plain(self.admin, Protocol::H1).await.ok()?;
+        let request = Request::get(path).header("host", "admin").body(full(""));
+        Some(client.call(request.ok()?).await.ok()?.text())
+    }
+
+    async fn used(&self) -> Used {
+        let page = self.page("/metrics").await.expect("a page");
+        let value = |name: &str| {
+            let line = page.lines().find_map(|l| l.strip_prefix(name));
+            line.and_then(|v| v.trim().parse().ok())
+                .unwrap_or_else(|| panic!("no {name}"))
+        };
+        Used {
+            bytes: value("process_resident_memory_bytes "),
+            cpu_seconds: value("process_cpu_seconds_total "),
+        }
+    }
+
+    /// Opens a stream; it is open when its first event is there.
+    async fn open(&self, client: &Client, number: usize) -> Response<Incoming> {
+        let call = Request::get(format!("https://{}/events", host()))
+            .header("authorization", format!("Bearer key-{}", number % 10))
+            .body(full(""))
+            .expect("valid");
+        let mut sender = client.h2();
+        sender.ready().await.expect("open");
+        let mut answer = sender.send_request(call).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let first = answer.body_mut().frame().await;
+        let first = first.expect("an event").expect("whole").into_data();
+        assert_eq!(first.expect("data"), "data: here\n\n");
+        answer
+    }
+
+    /// Opens so many, on so many connections, and tells what that took and what keeping them takes.
+    async fn hold(&self, streams: usize, connections: usize) -> f64 {
+        let before = self.used().await;
+        let mut clients = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            clients.push(self.client().await);
+        }
+        let mut open = Vec::with_capacity(streams);
+        let all = (0..streams).map(|number| self.open(&clients[number % connections], number));
+        let mut all = stream::iter(all).buffer_unordered(64);
+        while let Some(answer) = all.next().await {
+            open.push(answer);
+        }
+        drop(all);
+        let held = self.used().await;
+        let quiet = Duration::from_secs(if is_full() { 30 } else { 1 });
+        tokio::time::sleep(quiet).await;
+        let after = self.used().await;
+        let page = self.page("/metrics").await.expect("a page");
+        let under_way = format!("frontdoor_edge_in_flight {streams}\n");
+        assert!(page.contains(&under_way), "all are still open: {page}");
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let count = streams as f64;
+        let each = (after.bytes - before.bytes) / count;
+        println!(
+            "| {streams} silent streams on {connections} connections | {:.1} MiB before, {:.1} MiB open, {:.1} MiB after {} s | \
+             {:.1} KiB each | opening took {:.0} µs of CPU each, silence {:.2} % of a core |",
+            before.bytes / MIB,
+            held.bytes / MIB,
+            after.bytes / MIB,
+            quiet.as_secs(),
+            each / 1024.0,
+            (held.cpu_seconds - before.cpu_seconds) / count * 1e6,
+            (after.cpu_seconds - held.cpu_seconds) / quiet.as_secs_f64() * 100.0,
+        );
+        each
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_streams_cost_little() {
+    let region = silent().await;
+    let edge = Edge::start(&region).await;
+    let (streams, connections) = if is_full() { (STREAMS, 20) } else { (500, 5) };
+    let each = edge.hold(streams, connections).await;
+    assert!(each < PER_STREAM, "{each} bytes for a stream");
+    let used = edge.used().await.bytes;
+    assert!(used < MOST, "{used} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_cost_what_they_may() {
+    let region = silent().await;
+    let edge = Edge::start(&region).await;
+    let count = if is_full() { 4_000 } else { 200 };
+    let each = edge.hold(count, count).await;
+    assert!(each < PER_CONNECTION, "{each} bytes for a connection");
+}
