@@ -196,7 +196,8 @@ impl RegionState {
                 tally: Arc::clone(&e.tally),
                 dropped: e.dropped.is_some(),
                 risk: e.risk.chance(now),
-                grey: e.risk.is_grey(),
+                // What is down has a name already.
+                grey: e.monitor.health() != Health::Down && e.risk.is_grey(),
             })
             .collect();
         let health = endpoints.iter().map(|e| e.health).max();

@@ -136,6 +136,22 @@ fn canaries_make_sick_and_well_again() {
 }
 
 #[test]
+fn what_is_down_and_flaps_is_not_grey() {
+    let (mut table, mut now) = table();
+    for look in 0..40 {
+        now += Duration::from_millis(250);
+        let good = look == 0 || (look >= 6 && look % 8 >= 4);
+        let outcome = if good {
+            ProbeOutcome::Good(Duration::from_millis(1))
+        } else {
+            ProbeOutcome::Bad
+        };
+        table.apply(probed(outcome), now);
+    }
+    assert_eq!(condition(&mut table, now).fault, Fault::Returning);
+}
+
+#[test]
 fn heartbeats_and_workers_are_missed() {
     let (mut table, now) = table();
     table.apply(Event::Bus(true), now);
