@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use frontdoor_protocol::attach::handover::{Handover, is_returned};
 use frontdoor_protocol::attach::pieces::Pieces;
+use frontdoor_protocol::attach::request::{self, RequestHead};
 use frontdoor_protocol::attach::{HEADERS_LIMIT, ResponseHead};
 use http::header::TRANSFER_ENCODING;
 
@@ -13,9 +14,10 @@ pub(crate) fn law(input: &[u8]) {
         return;
     };
     let size = usize::from(*size) + 1;
-    match whose % 2 {
+    match whose % 3 {
         0 => worker_speaks(stream, size),
-        _ => service_speaks(stream, size),
+        1 => service_speaks(stream, size),
+        _ => whole_request(stream, size),
     }
 }
 
@@ -48,6 +50,39 @@ fn worker_speaks(stream: &[u8], size: usize) {
     let again = head.encode();
     assert_eq!(
         ResponseHead::decode(&again),
+        Ok(Some((head, again.len()))),
+        "what is written is read"
+    );
+}
+
+/// The head of a request that a worker fetches whole.
+fn whole_request(stream: &[u8], size: usize) {
+    let whole = RequestHead::decode(stream);
+    let mut came = Vec::new();
+    for piece in stream.chunks(size) {
+        came.extend_from_slice(piece);
+        let pieced = RequestHead::decode(&came);
+        if pieced != Ok(None) {
+            assert_eq!(pieced, whole);
+            break;
+        }
+    }
+    let Ok(Some((head, length))) = whole else {
+        return;
+    };
+    assert!(length <= stream.len() && head.headers.len() <= HEADERS_LIMIT);
+    assert!(!head.headers.contains_key(TRANSFER_ENCODING));
+    let mut texts = Vec::new();
+    for (name, value) in &head.headers {
+        // The service writes text, and nothing else.
+        let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
+            return;
+        };
+        texts.push((name.as_str(), value));
+    }
+    let again = request::encode(head.method.as_str(), head.path.as_str(), texts.into_iter());
+    assert_eq!(
+        RequestHead::decode(&again),
         Ok(Some((head, again.len()))),
         "what is written is read"
     );

@@ -7,13 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use frontdoor::identity::steer::Steering;
-use frontdoor::identity::trace::Trace;
 use frontdoor::identity::{self, Facts};
 use frontdoor::response::{Passing, hides_the_call, to_region};
 use frontdoor_protocol::errand::{self, Asked};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::key::KeyHash;
 use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::trace::Trace;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};

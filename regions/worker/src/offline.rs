@@ -51,6 +51,9 @@ impl Worker {
         if item.expired(now_ms) {
             return Err("expired".to_owned());
         }
+        if item.whole {
+            return Err("the request comes by GET attach".to_owned());
+        }
         Ok(Call {
             headers: call::of_request(&item, &self.0, now_ms),
             method: item.method,
