@@ -12,8 +12,9 @@ const PLACES: [(&str, &str); 5] = [
     ("sys/", "tests/system/"),
     ("edge/", "tests/edge/"),
 ];
-/// Without one of the shortened places a path begins in the folder of the table.
+/// Without one of the shortened places a path begins in the folder of the table, but for the edge's own.
 const FOLDER: &str = "regions/";
+const EDGE: [&str; 2] = ["src/", "tests/"];
 /// What a row that no test proves says first of its reason.
 const REASON: &str = "*Not here*";
 /// The tables in which each row is a promise.
@@ -34,7 +35,10 @@ fn place(path: &str) -> String {
         let rest = path.strip_prefix(short)?;
         Some(format!("{long}{rest}"))
     });
-    long.unwrap_or_else(|| format!("{FOLDER}{path}"))
+    long.unwrap_or_else(|| match EDGE.iter().any(|own| path.starts_with(own)) {
+        true => path.to_owned(),
+        false => format!("{FOLDER}{path}"),
+    })
 }
 
 /// A test that a span names: its file, and its function.

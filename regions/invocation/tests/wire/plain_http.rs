@@ -114,12 +114,6 @@ async fn heads_have_bounds() {
         (Version::HTTP_11, many(90), 400),
         (Version::HTTP_11, many(110), 431),
         (Version::HTTP_2, many(110), 400),
-        (
-            Version::HTTP_11,
-            call(Method::GET, &long_path, empty()),
-            414,
-        ),
-        (Version::HTTP_11, long_field, 431),
         (Version::HTTP_2, long_list, 431),
     ] {
         let mut connection = Connection::open(world.front, version).await.unwrap();
