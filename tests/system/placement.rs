@@ -50,9 +50,18 @@ struct Tried<'a> {
 }
 
 impl<'a> Tried<'a> {
-    /// By the edge's access log.
-    fn read(world: &World, calls: &'a [Call]) -> Self {
-        let log = world.log("edge");
+    /// By the edge's access log, where a call's line comes when it is over: its caller may know a little before.
+    async fn read(world: &World, calls: &'a [Call]) -> Self {
+        eventually("the log has all calls", FOLLOWS * 5, async || {
+            let tried = Self::of(&world.log("edge"), calls);
+            let known = |c: &Call| !c.answered() || tried.attempts.contains_key(&c.id);
+            let all = calls.iter().all(known);
+            all.then_some(tried)
+        })
+        .await
+    }
+
+    fn of(log: &str, calls: &'a [Call]) -> Self {
         let of = |line: &str, name: &str| {
             let rest = line.split(&format!(" {name}=")).nth(1)?;
             Some(rest.split(' ').next()?.to_owned())
@@ -136,7 +145,7 @@ async fn a_function_of_one_region_is_called_there_at_the_first_try() {
     tokio::time::sleep(LASTS).await;
     let calls = load.end().await;
     assert_eq!(failures(&calls), "");
-    let tried = Tried::read(&world, &calls);
+    let tried = Tried::read(&world, &calls).await;
     let all: Vec<_> = tried
         .first("ap-south", Duration::ZERO, Duration::MAX)
         .collect();
@@ -192,7 +201,7 @@ async fn calls_follow_a_function_to_where_it_is() {
     assert_eq!(failures(&failed), "");
     let with_it = calls.iter().filter(|c| lost(c)).count();
     assert!(with_it <= 5, "{with_it} calls were lost with a worker");
-    let tried = Tried::read(&world, &calls);
+    let tried = Tried::read(&world, &calls).await;
     for stretch in &stretches {
         stretch.holds(&tried);
     }
@@ -217,8 +226,14 @@ const SLOTS: usize = 32;
 const TOOK: [u64; 3] = [300, 500, 700];
 /// Calls a second, a third of each kind: fifty at once, for thirty-two places near and as many far.
 const BUSY: u32 = 100;
-/// How much longer the way to the far region is than to the near one, there and back.
-const FARTHER: Duration = Duration::from_millis(76);
+/// The ways to the near region and to the far one, there and back.
+const WAYS: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(80)];
+/// What a call may be expected to wait near rather than go far: the way that it saves, the tenth by which regions are peers, and
+/// the slot that is the next to be free, of 32 that take half a second each.
+const WORTH: Duration = Duration::from_millis(76 + 8 + 16);
+/// What the queue's way takes longer than the short one, which waits 10 ms for the next slot before: publish, pull and claim, in
+/// a build that is not optimised.
+const QUEUE: Duration = Duration::from_millis(25);
 
 #[tokio::test]
 async fn what_a_full_region_cannot_take_spills_to_the_next() {
@@ -235,7 +250,7 @@ async fn what_a_full_region_cannot_take_spills_to_the_next() {
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     let (from, to) = (Duration::from_secs(2), Duration::from_secs(9));
-    // What each call took beyond its own work, by region.
+    // What each call took beyond its own work and way, by region.
     let (mut here, mut there, mut worked) = (Vec::new(), Vec::new(), Duration::ZERO);
     for (took, load) in loads {
         let calls = load.end().await;
@@ -243,10 +258,10 @@ async fn what_a_full_region_cannot_take_spills_to_the_next() {
         for call in calls.iter().filter(|c| c.at >= from && c.at < to) {
             let beyond = call.took.saturating_sub(took);
             if call.region == "us-east" {
-                here.push(beyond);
+                here.push(beyond.saturating_sub(WAYS[0]));
                 worked += took;
             } else {
-                there.push(beyond);
+                there.push(beyond.saturating_sub(WAYS[1]));
             }
         }
     }
@@ -259,17 +274,24 @@ async fn what_a_full_region_cannot_take_spills_to_the_next() {
     };
     let (near, far) = (quantiles(&mut here), quantiles(&mut there));
     let count = u32::try_from(here.len()).expect("hundreds");
-    let mean = here.iter().sum::<Duration>() / count.max(1);
-    let long = here.iter().filter(|wait| **wait > FARTHER * 2).count();
+    // What the platform itself takes is seen where nothing waits.
+    let (mean, platform) = (here.iter().sum::<Duration>() / count.max(1), far[0]);
+    let waited = mean.saturating_sub(platform);
+    let long = here.iter().filter(|w| **w > platform + WORTH * 2);
+    let long = long.count();
     println!(
-        "{count} calls near, {} far; the near places are used to {:.1} %; beyond its own work a call took (p50, p90, p99, \
-         all) near {near:?}, far {far:?}; near {mean:?} in the mean, {long} longer than twice the way that was saved",
+        "{count} calls near, {} far; the near places are used to {:.1} %; beyond its work and way a call took (p50, p90, \
+         p99, all) near {near:?}, far {far:?}; near it waited for {waited:?} in the mean, {long} for more than twice what that \
+         is worth",
         there.len(),
         used * 100.0,
     );
     assert!(used >= 0.9, "{used}");
     assert!(there.len() > 100, "it spills: {}", there.len());
-    // A call is sent near as long as it is expected to wait for less than the way that it saves.
-    assert!(mean <= FARTHER, "{mean:?}");
+    assert!(
+        far[2] <= far[0] + WORTH / 2,
+        "nothing waits where slots are free: {far:?}"
+    );
+    assert!(waited <= WORTH + QUEUE, "{waited:?}");
     assert!(long * 20 <= here.len(), "{long} of {count}");
 }
