@@ -8,7 +8,7 @@ use super::*;
 const SHIPPED: &str = include_str!("../../../../config/invocation.toml");
 
 fn check(text: &str) -> Result<Settings, String> {
-    parse::<file::File, Settings>("invocation.toml", text).map_err(|e| e.to_string())
+    config::parse::<file::File, Settings>("invocation.toml", text).map_err(|e| e.to_string())
 }
 
 #[test]
