@@ -39,8 +39,9 @@ const SHARED: [&str; 2] = ["regions/bus/src/table.rs", "regions/telemetry/src/ta
 type Loader = fn(&Path) -> Result<String, String>;
 
 /// Keys whose commented-out value is an example, not the default.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 24] = [
     "account",
+    "threads",
     "socket",
     "endpoint",
     "token_file",

@@ -1,3 +1,5 @@
+//! Against pipes in memory: what a peer of this socket sees, and when.
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 
