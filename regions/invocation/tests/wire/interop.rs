@@ -40,8 +40,10 @@ impl Asked {
     async fn about(world: &World, id: &str) -> Self {
         let client = world.nats_client().await;
         let subject = subject::polling(id.parse().unwrap());
-        let questions = client.subscribe(subject).await.unwrap();
-        client.flush().await.unwrap();
+        let mut questions = client.subscribe(subject.clone()).await.unwrap();
+        // When our own word is back the server knows that we listen.
+        client.publish(subject, "".into()).await.unwrap();
+        questions.next().await.expect("our own word");
         Self { client, questions }
     }
 

@@ -100,8 +100,10 @@ impl Handler {
 /// Hears the questions for one call's answer; `None` if NATS does not let us.
 async fn hear(client: &Client, subject: String) -> Option<Subscriber> {
     let heard = tokio::time::timeout(NATS_TIMEOUT, async {
-        let heard = client.subscribe(subject).await.ok()?;
-        client.flush().await.ok()?;
+        let mut heard = client.subscribe(subject.clone()).await.ok()?;
+        // The server takes in order what we send: when our own word is back it knows that we listen.
+        client.publish(subject, Bytes::new()).await.ok()?;
+        heard.next().await?;
         Some(heard)
     });
     heard.await.ok().flatten()
