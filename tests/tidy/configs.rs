@@ -230,7 +230,7 @@ fn shipped_configurations_have_every_key() {
     let found: Vec<Finding> = SHIPPED
         .iter()
         .flat_map(|(path, source, _)| {
-            let shared = SHARED.map(|file| tree::read(file)).concat();
+            let shared = SHARED.map(tree::read).concat();
             let source = tree::read(source) + &shared;
             findings(&File::new(path, &tree::read(path)), &source)
         })

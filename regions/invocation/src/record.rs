@@ -100,7 +100,9 @@ impl Record {
         self.books.metrics.call(ended.outcome);
         let total = self.began.elapsed();
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-        let version = ended.version.or(self.target.and_then(|t| t.version));
+        let version = ended
+            .version
+            .or_else(|| self.target.and_then(|t| t.version));
         macro_rules! entry {
             ($level:ident) => {
                 tracing::$level!(

@@ -30,7 +30,8 @@ impl Path {
     /// Ten times a second: `calls` calls and one check. `bad`: every so many of each fail; 0 for none.
     fn pass(mut self, seconds: f64, calls: u64, (bad_calls, bad_checks): (u64, u64)) -> Self {
         let hits = |n: u64, every: u64| every > 0 && n.is_multiple_of(every);
-        for _ in 0..(seconds * 10.0) as u32 {
+        let until = self.now + Duration::from_secs_f64(seconds);
+        while self.now < until {
             self.now += STEP;
             for _ in 0..calls {
                 self.things += 1;
