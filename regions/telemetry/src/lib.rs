@@ -1,7 +1,7 @@
 //! What every program shows of itself to those who run it: its process, its build, how long its certificates hold, and, if
 //! that is wanted, spans of its calls.
 //!
-//! Knows nothing of calls but what a [`trace::Span`] says; the three programs decide what goes into it. The access line is
+//! Knows nothing of calls but what a [`span::Span`] says; the three programs decide what goes into it. The access line is
 //! theirs as well. Nothing here is waited for on the path of a call.
 
 // In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
