@@ -13,7 +13,7 @@ use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 use pingora_core::Error;
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::{Sleep, timeout};
+use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::replay::Replay;
 use crate::config::CallLimits;
@@ -29,6 +29,8 @@ pub(super) struct Upload {
     last: bool,
     /// The end is sent, or the region wants no more.
     done: bool,
+    /// Until when the next piece must be there, if one is waited for: kept, because waits are dropped and begun again.
+    due: Option<Instant>,
     limits: CallLimits,
 }
 
@@ -89,6 +91,7 @@ impl Exchange {
             pending: Bytes::new(),
             last: bodiless,
             done: bodiless,
+            due: None,
             limits: *limits,
         };
         Ok(Self {
@@ -187,7 +190,11 @@ impl Upload {
             self.last = self.kept.as_slice().is_empty() && session.is_body_done();
             return Ok(());
         }
-        match timeout(self.limits.body_gap, session.read_request_body()).await {
+        let gap = self.limits.body_gap;
+        let due = *self.due.get_or_insert_with(|| Instant::now() + gap);
+        let piece = timeout_at(due, session.read_request_body()).await;
+        self.due = None;
+        match piece {
             Err(_) => Err(Broken::SlowCaller),
             Ok(Err(error)) => Err(Broken::Caller(error)),
             Ok(Ok(None)) => {

@@ -11,8 +11,9 @@ use super::frames::{DATA, END_HEADERS, End, HEADERS, Raw, block, call, frame};
 use super::siege::{Io, Siege};
 use crate::harness::host;
 
+/// A body's next piece may take longer than the edge waits before it looks again where a call should be: looking is no piece.
 const QUICK: &str =
-    "limits = { handshake = \"500ms\", head = \"500ms\", body_gap = \"500ms\", write = \"1s\" }";
+    "limits = { handshake = \"500ms\", head = \"500ms\", body_gap = \"700ms\", write = \"1s\" }";
 /// A caller who answers no PING within this is gone.
 const PING: &str = "ping = \"500ms\"";
 /// Much longer than any of the limits, much shorter than their defaults.
