@@ -76,6 +76,7 @@ fn world(count: u16, functions: u64, deployed: impl Fn(u64, u16) -> bool) -> Sna
                 free: 8,
                 queued: 0,
                 service_ms: 200,
+                mute: false,
             });
         if functions > 0 {
             table.apply(

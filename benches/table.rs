@@ -98,6 +98,7 @@ fn report(functions: u32, seq: u64, free: u32) -> Report {
         free,
         queued: 0,
         service_ms: 200,
+        mute: false,
     };
     Report {
         v: VERSION,

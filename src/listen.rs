@@ -7,6 +7,7 @@
 pub mod certificates;
 mod connection;
 mod http2;
+mod linger;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

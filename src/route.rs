@@ -174,18 +174,18 @@ pub fn decide(
     placed(&world, policy, chosen, seed)
 }
 
-/// Whether a well region that may have a worker for it would be left for a call, beside those it was in. Cheaper than a decision: it is asked for every
-/// attempt, so that the region knows whether to hurry with a refusal.
+/// Whether a well region that may have a worker for it would be left for a call that goes to `here`, beside those it was in.
+/// Cheaper than a decision: it is asked for every attempt, so that the region knows whether to hurry with a refusal.
 #[must_use]
-pub fn spare(snapshot: &Snapshot, ask: &Ask) -> bool {
-    choose::spare(&Now::of(snapshot, ask), ask)
+pub fn spare(snapshot: &Snapshot, policy: &Policy, ask: &Ask, here: RegionIndex) -> bool {
+    choose::spare(&Now::of(snapshot, ask), policy, ask, here)
 }
 
 /// Whether a call that waits in a region should be called back, because workers are elsewhere by now. Asked now and then of
 /// every call without an answer.
 #[must_use]
-pub fn better(snapshot: &Snapshot, ask: &Ask, here: RegionIndex) -> bool {
-    choose::better(&Now::of(snapshot, ask), ask, here)
+pub fn better(snapshot: &Snapshot, policy: &Policy, ask: &Ask, here: RegionIndex) -> bool {
+    choose::better(&Now::of(snapshot, ask), policy, ask, here)
 }
 
 /// An address in the region that was chosen.

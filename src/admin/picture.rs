@@ -199,7 +199,7 @@ fn places(snapshot: &Snapshot, row: Row) -> Vec<Place> {
                 slots: fact.slots.into(),
                 free: fact.free.into(),
                 queued: fact.queued.into(),
-                service_ms: fact.service_ms,
+                service_ms: if fact.mute() { 0 } else { fact.service_ms },
                 lesson: match fact.lesson {
                     Lesson::None => None,
                     Lesson::Broken => Some("fails there"),

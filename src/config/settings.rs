@@ -233,7 +233,11 @@ impl TryFrom<File> for Settings {
             ping: some_time(file.listen.ping, PING, "listen.ping")?,
         };
         let public = [Some(listen.https), listen.http];
-        let shared = |port: &SocketAddr| port.port() != 0 && port.port() == listen.admin.port();
+        let shared = |of: &SocketAddr| {
+            let (ip, admin) = (of.ip(), listen.admin.ip());
+            let met = ip == admin || ip.is_unspecified() || admin.is_unspecified();
+            of.port() != 0 && of.port() == listen.admin.port() && met
+        };
         require(
             !public.iter().flatten().any(shared),
             "listen.admin",

@@ -16,6 +16,7 @@ use pingora_core::protocols::{Digest, Stream};
 use tokio::time::{sleep, timeout};
 
 use super::Front;
+use super::linger::Lingering;
 
 /// A connection without any stream for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
@@ -39,7 +40,7 @@ where
     });
     let Ok(Ok(mut connection)) = timeout(
         front.handshake,
-        handshake(stream, Some(options(front.streams))),
+        handshake(Lingering::over(stream), Some(options(front.streams))),
     )
     .await
     else {

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::Context;
 use super::exchange::{Broken, Exchange};
-use super::recall::LOOK;
+use super::recall::until_look;
 use super::replay::Replay;
 use super::{EdgeProxy, answer, failed};
 use crate::identity;
 use crate::metrics::Outcome;
-use crate::region::Endpoint;
+use crate::region::{Endpoint, RegionIndex};
 use crate::response::{self, Passing, Problematic};
 use crate::route::{self, Failure, NoRegion, Tried, Why};
 use crate::table::{Event, ServedOutcome, Snapshot};
@@ -107,7 +107,7 @@ impl EdgeProxy {
             region: decision.region,
             address: decision.address,
         };
-        Ok((endpoint, self.is_movable(&snapshot, ctx)))
+        Ok((endpoint, self.is_movable(&snapshot, ctx, decision.region)))
     }
 
     /// Sends the call until the head of an answer is there. A connection that was closed a moment ago is no reason to leave
@@ -159,14 +159,15 @@ impl EdgeProxy {
         ctx: &mut Context,
         replay: &mut Replay,
     ) -> Result<http::Response<RecvStream>, Broken> {
-        let deadline = Instant::now() + ctx.time_left() + self.pool.settings().grace;
+        let began = Instant::now();
+        let deadline = began + ctx.time_left() + self.pool.settings().grace;
         let mut deadline = std::pin::pin!(sleep_until(deadline));
         let mut may_move = ctx.identity.is_some_and(|i| i.repeatable);
         loop {
             let head = tokio::select! {
                 biased;
                 head = exchange.head(session, replay, deadline.as_mut(), may_move) => head,
-                () = sleep(LOOK), if !ctx.recalled => {
+                () = sleep(until_look(began.elapsed())), if !ctx.recalled && ctx.polled().is_none() => {
                     self.look(exchange, session, ctx, replay);
                     continue;
                 }
@@ -306,7 +307,8 @@ impl EdgeProxy {
             // Asking who holds an answer is no work that is done again.
             // And one that was called back has only waited.
             Ok(_) => route::after(failure, &circumstances, || {
-                ctx.polled().is_some() || ctx.recalled || self.budget.withdraw()
+                let waited = ctx.recalled && failure == Failure::NotStarted;
+                ctx.polled().is_some() || waited || self.budget.withdraw()
             }),
             Err(_) => route::after(failure, &circumstances, || true).without_region(),
         };
@@ -327,12 +329,13 @@ impl EdgeProxy {
         ctx.stop = Some(why);
     }
 
-    /// Whether a well region would be left for the call if the one it goes to declined it.
-    fn is_movable(&self, snapshot: &Snapshot, ctx: &Context) -> bool {
-        ctx.attempts <= self.policy.load().moves
+    /// Whether a well region would be left for the call if the one it goes to, `here`, declined it.
+    fn is_movable(&self, snapshot: &Snapshot, ctx: &Context, here: RegionIndex) -> bool {
+        let policy = self.policy.load();
+        ctx.attempts <= policy.moves
             && match ctx.polled() {
                 Some(_) => self.preview(snapshot, ctx).is_ok(),
-                None => route::spare(snapshot, &ctx.ask()),
+                None => route::spare(snapshot, &policy, &ctx.ask(), here),
             }
     }
 

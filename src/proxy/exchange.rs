@@ -102,10 +102,11 @@ impl Exchange {
         })
     }
 
-    /// Says something else on the same connection, if it takes that; nothing is heard of it.
-    pub(super) fn mention(&mut self, request: http::Request<()>) {
+    /// Says something else on the same connection, and whether that took it; nothing is heard of it.
+    pub(super) fn mention(&mut self, request: http::Request<()>) -> bool {
         let sent = self.lease.send(request, true);
         self.mentioned = sent.ok().map(|(answer, _)| answer);
+        self.mentioned.is_some()
     }
 
     /// Sends the body until the answer's head is there. May be called again after [`Broken::Suspect`].

@@ -15,10 +15,15 @@ use super::EdgeProxy;
 use super::context::Context;
 use super::exchange::Exchange;
 use super::replay::Replay;
-use crate::route;
+use crate::route::{self, Policy};
 
-/// How often a call without an answer looks whether it should be elsewhere.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// How often a call without an answer looks whether it should be elsewhere; one that waits for long, less often.
+const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+
+/// How long until the next look of a call that has waited so long: ten thousand that wait are thousands of looks a second.
+pub(super) fn until_look(waited: Duration) -> Duration {
+    (waited / 8).clamp(LOOK.0, LOOK.1)
+}
 
 // === impl EdgeProxy ===
 
@@ -39,7 +44,10 @@ impl EdgeProxy {
             && ctx.polled().is_none()
             && session.is_body_done()
             && replay.chunks().is_some();
-        if !may || !route::better(&self.snapshots.load(), &ctx.ask(), decision.region) {
+        let better = |policy: &Policy| {
+            route::better(&self.snapshots.load(), policy, &ctx.ask(), decision.region)
+        };
+        if !may || !better(&self.policy.load()) {
             return;
         }
         let endpoint = crate::region::Endpoint {
@@ -57,8 +65,7 @@ impl EdgeProxy {
             request.header(headers::REQUEST_ID, id).body(())
         });
         if let Ok(request) = request {
-            ctx.recalled = true;
-            exchange.mention(request);
+            ctx.recalled = exchange.mention(request);
         }
     }
 }

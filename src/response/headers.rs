@@ -38,7 +38,8 @@ const OF_THE_CONNECTION: [&str; 9] = [
 ];
 
 /// Headers that say what is called, by whom and how: the edge acts on them, and its region must see the same.
-const OF_THE_CALL: [&str; 6] = [
+const OF_THE_CALL: [&str; 7] = [
+    "accept",
     "authorization",
     "function-id",
     "function-version-id",

@@ -60,29 +60,43 @@ pub(super) fn choose(
         .ok_or_else(|| refusal(world, policy))
 }
 
-/// Whether a well region that may have a worker would be left for the call; the first one that is found is enough.
-pub(super) fn spare(world: &impl World, ask: &Ask) -> bool {
+/// Whether a well region that may have a worker would be left for the call; the first one that is found is enough. Where it
+/// goes without a worker because that is still the sooner way, it stays.
+pub(super) fn spare(world: &impl World, policy: &Policy, ask: &Ask, here: RegionIndex) -> bool {
+    let bound = waits_from(world, policy, here);
     world.order().iter().any(|&region| {
         let (site, known) = (world.site(region), world.known(region));
         !ask.tried.contains(region)
             && rank::tier(&site, &known) == Some(Tier::Well)
             && rank::presence(&site, &known).may_serve()
             && !rank::idle(&site, &known)
+            && bound.is_none_or(|bound| rank::predicted(&site, &known, policy).total() < bound)
     })
 }
 
-/// Whether the region where a call waits says that it has nobody for it, while another one, where it was not yet, has.
-pub(super) fn better(world: &impl World, ask: &Ask, here: RegionIndex) -> bool {
-    let idle = |region| rank::idle(&world.site(region), &world.known(region));
-    world.order().contains(&here)
-        && idle(here)
-        && world.order().iter().any(|&region| {
-            let (site, known) = (world.site(region), world.known(region));
-            let tier = rank::tier(&site, &known);
-            !ask.tried.contains(region)
-                && tier.is_some_and(|tier| tier < Tier::LastResort)
-                && rank::staffed(&site, &known)
-        })
+/// Whether the region where a call waits says that it has nobody for it, while another one, where it was not yet, has, and
+/// would answer sooner: calls that went there before, this edge's own at least, are in that, so they do not all go.
+pub(super) fn better(world: &impl World, policy: &Policy, ask: &Ask, here: RegionIndex) -> bool {
+    let Some(bound) = waits_from(world, policy, here) else {
+        return false;
+    };
+    world.order().iter().any(|&region| {
+        let (site, known) = (world.site(region), world.known(region));
+        let tier = rank::tier(&site, &known);
+        !ask.tried.contains(region)
+            && tier.is_some_and(|tier| tier < Tier::LastResort)
+            && rank::staffed(&site, &known)
+            && rank::predicted(&site, &known, policy).total() < bound
+    })
+}
+
+/// The prediction for a region that says that it has no worker for the call.
+fn waits_from(world: &impl World, policy: &Policy, here: RegionIndex) -> Option<f64> {
+    if !world.order().contains(&here) {
+        return None;
+    }
+    let (site, known) = (world.site(here), world.known(here));
+    rank::idle(&site, &known).then(|| rank::predicted(&site, &known, policy).total())
 }
 
 /// Whether a call that names a region is sent there. One that drains or has no weight is: it is tried so before it gets

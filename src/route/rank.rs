@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Policy;
 use super::world::{Known, Site};
 use crate::region::Health;
-use crate::table::Lesson;
+use crate::table::{Fact, Lesson};
 
 /// Best first: a worse tier is used only when the better ones are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,8 @@ pub(super) fn presence(site: &Site, known: &Known) -> Presence {
 /// Whether the region says, and not too long ago, that the function has no worker there: a call would wait for the first.
 pub(super) fn idle(site: &Site, known: &Known) -> bool {
     let fresh = site.trust.is_some_and(|trust| trust >= BELIEVED);
-    fresh && matches!(known, Known::Fact(fact, _) if fact.deployed() && !fact.staffed())
+    let nobody = |fact: &Fact| fact.deployed() && !fact.staffed() && !fact.mute();
+    fresh && matches!(known, Known::Fact(fact, _) if nobody(fact))
 }
 
 /// Whether it said, however long ago, that the function has workers there.
@@ -115,7 +116,7 @@ pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
     let (Some(trust), Known::Fact(fact, _)) = (site.trust, known) else {
         return parts;
     };
-    if !fact.deployed() {
+    if !fact.deployed() || fact.mute() {
         return parts;
     }
     if fact.slots == 0 {

@@ -117,6 +117,8 @@ impl Breaker {
         }
         let bad = self.window.bad(now);
         match self.state {
+            // What failed ten seconds ago is over.
+            State::Closed if bad == 0 => self.others = 0,
             State::Closed if bad >= FAULTS && self.window.bad_ratio(now, FAULTS) >= RATIO => {
                 self.open(now);
             }

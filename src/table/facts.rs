@@ -32,9 +32,12 @@ pub struct Fact {
     pub queued: u16,
     /// Calls of this edge that were in flight when the fact was heard: what came since is not in it.
     pub base: u16,
-    /// Mean time of a call; 0 is not known.
+    /// Mean time of a call; 0 is not known, [`MUTE`] that its workers tell nothing of themselves.
     pub service_ms: u32,
 }
+
+/// Stands for a mean time where workers do not tell (NVIDIA's): there may be any number of them.
+pub(super) const MUTE: u32 = u32::MAX;
 
 /// What live traffic taught about one function in one region.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,12 @@ impl Fact {
     #[must_use]
     pub const fn staffed(&self) -> bool {
         self.slots > 0
+    }
+
+    /// Whether nothing can be known of its workers.
+    #[must_use]
+    pub const fn mute(&self) -> bool {
+        self.slots == 0 && self.service_ms == MUTE
     }
 
     /// Several versions as one function: what any of them can do.

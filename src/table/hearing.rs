@@ -102,7 +102,10 @@ impl Hearing {
                 fact.workers = facts::narrow(said.workers);
                 fact.slots = facts::narrow(said.slots);
                 fact.free = facts::narrow(said.free).min(fact.slots);
-                fact.service_ms = said.service_ms;
+                fact.service_ms = match said.mute && said.slots == 0 {
+                    true => facts::MUTE,
+                    false => said.service_ms.min(facts::MUTE - 1),
+                };
                 fact.base = column.in_flight(row);
             }
             put(column, row, fact, &mut changed);

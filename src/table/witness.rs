@@ -59,10 +59,10 @@ struct Canaries {
 
 /// Verdicts are believed for this long: they come every second.
 const VERDICT: Duration = Duration::from_secs(2);
-/// Reports come every second, over a connection that loses none: two that did not come are no accident. What follows is a
-/// name; calls go by checks.
-const HEARTBEAT: Duration = Duration::from_millis(2250);
-/// News may have been on its way, or waited for the next second, for this long: what comes later was said later.
+/// Reports come three times a second at least, over a connection that loses none: two that did not come are no accident.
+/// What follows is a name; calls go by checks.
+const HEARTBEAT: Duration = Duration::from_millis(850);
+/// News may have been on its way, or waited for the next verdict, for this long: what comes later was said later.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// The window of live traffic, in two halves.
 const TRAFFIC: Duration = Duration::from_secs(1);

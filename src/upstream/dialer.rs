@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use frontdoor_telemetry::certificate::Expiries;
+use frontdoor_telemetry::trust::{self, RootsError};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -42,6 +43,9 @@ pub enum Wire {
 /// Why regions cannot be spoken to over TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
+    /// There is nobody to believe.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A file is missing or not PEM.
     #[error("{file}: {source}")]
     Pem {
@@ -150,14 +154,7 @@ fn read(files: &RegionTls) -> Result<ClientConfig, TrustError> {
         let file = file.to_owned();
         move |source| TrustError::Unusable { file, source }
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in all(&files.ca).map_err(pem(&files.ca))? {
-        roots.add(certificate).map_err(unusable(&files.ca))?;
-    }
-    if roots.is_empty() {
-        let none = rustls::pki_types::pem::Error::NoItemsFound;
-        return Err(pem(&files.ca)(none));
-    }
+    let roots = trust::roots(Some(&files.ca))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

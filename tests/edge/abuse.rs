@@ -16,6 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http_body_util::BodyExt as _;
 use test_support::region::{Region, reply};
 
+/// The size of what a region answers at `/large`: far more than the kernel keeps for a caller who takes none of it, and so many
+/// times what the edge may keep that a few of them would show.
+const LARGE: usize = 16 << 20;
+
 /// A region that remembers which paths it was asked for; `/large` is large.
 struct Witness {
     region: Region,
@@ -26,7 +30,7 @@ impl Witness {
     async fn start() -> Self {
         let paths = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&paths);
-        let large = bytes::Bytes::from(vec![7; 4 << 20]);
+        let large = bytes::Bytes::from(vec![7; LARGE]);
         let region = Region::start(move |request| {
             let (noted, large) = (Arc::clone(&noted), large.clone());
             async move {

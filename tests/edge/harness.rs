@@ -1,4 +1,6 @@
-//! An edge in this process, on free ports, and how to call it.
+//! An edge in this process, on free ports, and how to call it; in `process.rs`, one in a process of its own.
+
+pub(crate) mod process;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,9 +1,6 @@
 //! What silence costs: event streams that are open and say nothing, shared by few connections and one on each. In short with
 //! all tests; `FRONTDOOR_ENDURE=full` and `FRONTDOOR_BINARY=…/release/frontdoor` for the figures of deploy/README.md.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +9,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use test_support::client::{Client, Protocol, full};
-use test_support::edge::{read_ports, write_config};
 use test_support::eventually::eventually;
 use test_support::region::{Region, Reply};
-use test_support::tls::Authority;
-use tokio::process::{Child, Command};
 
 use crate::harness::host;
+use crate::harness::process::{PROGRAM, Process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Promise 5: so many streams, in so much.
@@ -31,14 +26,8 @@ const PER_CONNECTION: f64 = 192.0 * 1024.0;
 const ONCE: f64 = 20.0 * MIB;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// An edge as a process of its own.
-struct Edge {
-    https: SocketAddr,
-    admin: SocketAddr,
-    authority: Authority,
-    _folder: tempfile::TempDir,
-    _process: Child,
-}
+/// An edge in a process of its own, that knows its region.
+struct Edge(Process);
 
 /// What the process shows of itself.
 #[derive(Debug, Clone, Copy)]
@@ -70,63 +59,25 @@ async fn silent() -> Region {
 
 impl Edge {
     async fn start(region: &Region) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new().expect("an authority");
-        let regions = [("us-east", region.address)];
-        let config = write_config(folder.path(), &authority, &regions, "");
-        let binary = std::env::var_os("FRONTDOOR_BINARY").map(PathBuf::from);
-        let ready = folder.path().join("ready.json");
-        let process =
-            Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_frontdoor").into()))
-                .args(["edge", "-c"])
-                .arg(config.expect("a configuration"))
-                .arg("--ready-file")
-                .arg(&ready)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-                .expect("starts");
-        let ports = eventually("it serves", PATIENCE, async || read_ports(&ready)).await;
-        let edge = Self {
-            https: ports.https,
-            admin: ports.admin,
-            authority,
-            _folder: folder,
-            _process: process,
-        };
+        let program = std::env::var_os("FRONTDOOR_BINARY").unwrap_or_else(|| PROGRAM.into());
+        let process = Process::start(program, region.address, "", "").await;
         eventually("a region is up", PATIENCE, async || {
-            let page = edge.page("/metrics").await?;
+            let page = process.page("/metrics").await?;
             page.contains("region_health{region=\"us-east\"} 3")
                 .then_some(())
         })
         .await;
-        edge
-    }
-
-    async fn client(&self) -> Client {
-        let tls = self.authority.client(&["h2"]).expect("trust");
-        Client::with(self.https, &host(), tls, Protocol::H2)
-            .await
-            .expect("a connection")
-    }
-
-    async fn page(&self, path: &str) -> Option<String> {
-        let mut client = Client::plain(self.admin, Protocol::H1).await.ok()?;
-        let request = Request::get(path).header("host", "admin").body(full(""));
-        Some(client.call(request.ok()?).await.ok()?.text())
+        Self(process)
     }
 
     async fn used(&self) -> Used {
-        let page = self.page("/metrics").await.expect("a page");
-        let value = |name: &str| {
-            let line = page.lines().find_map(|l| l.strip_prefix(name));
-            line.and_then(|v| v.trim().parse().ok())
-                .unwrap_or_else(|| panic!("no {name}"))
+        let value = async |name: &str| {
+            let value = self.0.value(name).await;
+            value.unwrap_or_else(|| panic!("no {name}"))
         };
         Used {
-            bytes: value("process_resident_memory_bytes "),
-            cpu_seconds: value("process_cpu_seconds_total "),
+            bytes: value("process_resident_memory_bytes").await,
+            cpu_seconds: value("process_cpu_seconds_total").await,
         }
     }
 
@@ -151,7 +102,7 @@ impl Edge {
         let before = self.used().await;
         let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections {
-            clients.push(self.client().await);
+            clients.push(self.0.client(Protocol::H2, true).await);
         }
         let mut open = Vec::with_capacity(streams);
         let all = (0..streams).map(|number| self.open(&clients[number % connections], number));
@@ -164,7 +115,7 @@ impl Edge {
         let quiet = Duration::from_secs(if is_full() { 30 } else { 1 });
         tokio::time::sleep(quiet).await;
         let after = self.used().await;
-        let page = self.page("/metrics").await.expect("a page");
+        let page = self.0.page("/metrics").await.expect("a page");
         let under_way = format!("frontdoor_edge_in_flight {streams}\n");
         assert!(page.contains(&under_way), "all are still open: {page}");
         let count = f64::from(u32::try_from(streams).expect("some thousands"));

@@ -40,6 +40,7 @@ fn report(region: u16, seq: u64) -> Report {
         free: if seq == 1 { 8 } else { 7 },
         queued: 0,
         service_ms: 200,
+        mute: false,
     };
     Report {
         v: VERSION,
@@ -115,7 +116,7 @@ fn decisions(snapshot: &Snapshot) -> AllocationInfo {
                     ..*ask
                 };
                 let decided = decide(snapshot, &policy, &ask, seed);
-                assert!(decided.is_ok() && (spare(snapshot, &ask)));
+                assert!(decided.is_ok() && spare(snapshot, &policy, &ask, RegionIndex(0)));
             }
         }
     })

@@ -24,7 +24,7 @@ pub(crate) fn law(input: &[u8]) {
 /// The head of an answer, as the invocation service reads it.
 fn worker_speaks(stream: &[u8], size: usize) {
     let whole = ResponseHead::decode(stream);
-    let mut pieces = Pieces::default();
+    let mut pieces = Pieces::<ResponseHead>::default();
     let mut taken = 0;
     let mut pieced = Ok(None);
     for piece in stream.chunks(size) {

@@ -188,7 +188,7 @@ impl World {
                 ..Ask::default()
             };
             let decided = route::decide(&snapshot, &policy, &ask, 7);
-            let _ = route::spare(&snapshot, &ask);
+            let _ = route::spare(&snapshot, &policy, &ask, RegionIndex(0));
             let (trace, again) = route::traced(&snapshot, &policy, &ask, 7);
             assert_eq!(again, decided);
             let explained = trace.explain();

@@ -181,6 +181,7 @@ impl Region {
                 free,
                 queued,
                 service_ms: if lying { 1 } else { mean as u32 },
+                mute: false,
             }
         });
         let functions = functions.collect();

@@ -5,11 +5,12 @@
 //! debug (`FRONTDOOR_LOG=warn,access=debug`): the edge has written one already, and it would cost a tenth of the call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::target::Target;
-use frontdoor_protocol::trace::{TRACEPARENT, Trace};
+use frontdoor_protocol::trace::{TRACEPARENT, TRACESTATE, Trace};
 use frontdoor_telemetry::export::Spans;
 use frontdoor_telemetry::span::{Kind, Span, method_name};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -33,6 +34,7 @@ pub(crate) struct Record {
     method: Method,
     uri: Uri,
     began: Instant,
+    ended: AtomicBool,
 }
 
 /// How a call ended.
@@ -76,6 +78,7 @@ impl Record {
             method: method.clone(),
             uri: uri.clone(),
             began: Instant::now(),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +90,10 @@ impl Record {
             && let Ok(value) = HeaderValue::try_from(trace.to_string())
         {
             headers.insert(TRACEPARENT, value);
+            if !trace.is_continued() {
+                // It belongs to a trace that could not be read, and ends with it (Trace Context 3.3).
+                headers.remove(TRACESTATE);
+            }
         }
     }
 
@@ -95,8 +102,11 @@ impl Record {
         self.began.elapsed()
     }
 
-    /// Ends it.
+    /// Ends it. The first word counts: an answer that turns out to be none that can be wrapped was an answer.
     pub(crate) fn end(&self, ended: &Ended) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.books.metrics.call(ended.outcome);
         let total = self.began.elapsed();
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);

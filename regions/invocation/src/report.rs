@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::desk::Desk;
 use crate::dispatch::{Dispatch, Version};
+use crate::pending::Manners;
 use crate::phase::{Phase, Phases};
 use crate::workers::Workers;
 
@@ -134,8 +135,10 @@ impl Speaker {
     }
 
     fn function(&self, version: &Version) -> FunctionReport {
-        let known = self.workers.seen(version.id).unwrap_or_default();
+        let seen = self.workers.seen(version.id);
+        let known = seen.unwrap_or_default();
         FunctionReport {
+            mute: seen.is_none() && version.manners() == Manners::Late,
             workers: known.workers,
             slots: known.slots,
             free: known.free,

@@ -86,8 +86,9 @@ impl Workers {
         ready.get(&worker).is_some_and(|at| at.elapsed() < EXPIRES)
     }
 
-    /// Waits until all workers of a version that were ever heard are late. For ever, if none was.
-    pub(crate) async fn silent(&self, version: VersionId) {
+    /// Waits until all workers of a version that were ever heard are late. If none was: not at all if that is `enough`,
+    /// otherwise for ever, because this instance may just have begun to hear.
+    pub(crate) async fn silent(&self, version: VersionId, enough: bool) {
         loop {
             let since = {
                 let spoke = self.spoke.read().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +96,7 @@ impl Workers {
             };
             match since {
                 Some(since) if since >= SILENT => return,
+                None if enough => return,
                 since => tokio::time::sleep(SILENT - since.unwrap_or_default()).await,
             }
         }
@@ -252,6 +254,8 @@ impl Workers {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const ONE: Uuid = Uuid::from_u128(1);
@@ -275,7 +279,7 @@ mod tests {
     /// How long the version's workers take to be silent, if they do at all.
     async fn silent(workers: &Workers) -> Option<Duration> {
         let begun = Instant::now();
-        let silent = workers.silent(version());
+        let silent = workers.silent(version(), false);
         let waited = tokio::time::timeout(SILENT + Duration::from_millis(100), silent).await;
         waited.ok().map(|()| begun.elapsed())
     }
@@ -285,6 +289,8 @@ mod tests {
         let workers = Workers::new();
         workers.lost(version(), ONE);
         assert_eq!(silent(&workers).await, None, "nobody ever spoke");
+        let at_once = workers.silent(version(), true).now_or_never();
+        assert!(at_once.is_some(), "and that may be enough");
         let workers = Workers::hearing(ONE);
         let waited = silent(&workers).await.expect("late");
         let soon = Duration::from_millis(20);

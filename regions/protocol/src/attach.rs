@@ -119,30 +119,8 @@ impl ResponseHead {
     /// # Errors
     /// If the bytes can never become a valid head.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
-        let window = &bytes[..bytes.len().min(HEAD_LIMIT)];
-        let Some(end) = window.windows(4).position(|w| w == b"\r\n\r\n") else {
-            return if bytes.len() >= HEAD_LIMIT {
-                Err(HeadError::TooLong)
-            } else {
-                Ok(None)
-            };
-        };
-        let mut lines = window[..end]
-            .split(|&b| b == b'\n')
-            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let status = status_line(lines.next().unwrap_or_default()).ok_or(HeadError::StatusLine)?;
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            if headers.len() == HEADERS_LIMIT {
-                return Err(HeadError::TooManyHeaders);
-            }
-            let (name, value) = header_line(line).ok_or(HeadError::Header)?;
-            if name == http::header::TRANSFER_ENCODING {
-                return Err(HeadError::TransferEncoding);
-            }
-            headers.append(name, value);
-        }
-        Ok(Some((Self { status, headers }, end + 4)))
+        let head = decode(bytes, status_line)?;
+        Ok(head.map(|(status, headers, length)| (Self { status, headers }, length)))
     }
 }
 
@@ -163,6 +141,37 @@ pub fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     }
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// What both heads are made of: a first line, headers, a blank line. Says also how many bytes it took.
+fn decode<T>(
+    bytes: &[u8],
+    first: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<Option<(T, HeaderMap, usize)>, HeadError> {
+    let window = &bytes[..bytes.len().min(HEAD_LIMIT)];
+    let Some(end) = window.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return if bytes.len() >= HEAD_LIMIT {
+            Err(HeadError::TooLong)
+        } else {
+            Ok(None)
+        };
+    };
+    let mut lines = window[..end]
+        .split(|&b| b == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let first = first(lines.next().unwrap_or_default()).ok_or(HeadError::StatusLine)?;
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        if headers.len() == HEADERS_LIMIT {
+            return Err(HeadError::TooManyHeaders);
+        }
+        let (name, value) = header_line(line).ok_or(HeadError::Header)?;
+        if name == http::header::TRANSFER_ENCODING {
+            return Err(HeadError::TransferEncoding);
+        }
+        headers.append(name, value);
+    }
+    Ok(Some((first, headers, end + 4)))
 }
 
 fn status_line(line: &[u8]) -> Option<StatusCode> {

@@ -16,8 +16,8 @@ use crate::names::{FunctionId, RegionName, VersionId};
 pub const SIZE_LIMIT: usize = 1024 * 1024;
 /// A report of more versions than this is not believed.
 pub const FUNCTIONS_LIMIT: usize = 16_384;
-/// How often a report is sent when nothing changes.
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a report is sent when nothing changes: so often that edges know within a second that a region's have stopped.
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
 /// How often a report lists everything, so that a lost delta is made good.
 pub const FULL_EVERY: Duration = Duration::from_secs(5);
 /// A change waits this long for others, so that a burst of them is one report.
@@ -56,7 +56,7 @@ pub struct FunctionReport {
     pub version: VersionId,
     /// Whether it is here at all; a delta says so when it was removed.
     pub deployed: bool,
-    /// Live workers of the whole region. 0 with `slots` 0 where workers do not tell (NVIDIA's).
+    /// Live workers of the whole region.
     pub workers: u32,
     /// Calls that its workers can run at once.
     pub slots: u32,
@@ -66,6 +66,8 @@ pub struct FunctionReport {
     pub queued: u32,
     /// Mean time that a call takes, in milliseconds; 0 if not known.
     pub service_ms: u32,
+    /// Its workers do not tell of themselves (NVIDIA's): that none is known does not say that there is none.
+    pub mute: bool,
 }
 
 /// The schema version written here. 1 was JSON.
@@ -132,6 +134,8 @@ struct FunctionWire {
     queued: u32,
     #[prost(uint32, tag = "10")]
     service_ms: u32,
+    #[prost(bool, tag = "11")]
+    mute: bool,
 }
 
 // === impl Report ===
@@ -206,6 +210,7 @@ impl FunctionReport {
             free: 0,
             queued: 0,
             service_ms: 0,
+            mute: false,
         }
     }
 
@@ -223,6 +228,7 @@ impl FunctionReport {
             free: self.free,
             queued: self.queued,
             service_ms: self.service_ms,
+            mute: self.mute,
         }
     }
 
@@ -241,6 +247,7 @@ impl FunctionReport {
             free: wire.free.min(wire.slots),
             queued: wire.queued,
             service_ms: wire.service_ms,
+            mute: wire.mute,
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A batch goes every second at most, so a pool would keep connections for nobody. Every step is timed by whoever sends.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -15,13 +15,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{HttpClient, HttpError};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::trust::{self, RootsError};
 
 /// A collector answers with a few bytes; what is longer is none.
 const ANSWER: usize = 64 * 1024;
@@ -34,17 +35,9 @@ pub(crate) struct Collector {
 /// Why a collector's certificate could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The file is missing or not PEM.
-    #[error("{file}: {source}")]
-    Pem {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Nobody could be trusted.
-    #[error("there are no authorities to check the collector's certificate by")]
-    Nobody,
+    /// There are no authorities to check it by.
+    #[error("the collector's certificate cannot be checked: {0}")]
+    Roots(#[from] RootsError),
     /// TLS itself cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -61,7 +54,7 @@ impl Collector {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca)?)
+            .with_root_certificates(trust::roots(ca)?)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
@@ -125,31 +118,5 @@ where
             // Its end may come with the answer's last byte, which is then still to be taken.
             _ = &mut connection, if open => open = false,
         }
-    }
-}
-
-/// Whom to trust: those in the file, or else whom the system trusts.
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            let pem = |source| TrustError::Pem {
-                file: file.to_owned(),
-                source,
-            };
-            let found = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            for certificate in found.map_err(pem)? {
-                roots.add(certificate)?;
-            }
-        }
-        // Of the system's some may be of no use to us; that is no fault of ours.
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    match roots.is_empty() {
-        true => Err(TrustError::Nobody),
-        false => Ok(roots),
     }
 }

@@ -29,7 +29,7 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 /// For one request and its repetitions.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For what is left at a stop, which waits for more important things.
+/// For all that is left at a stop, what is on its way included: a stop waits for more important things.
 const LAST: Duration = Duration::from_secs(1);
 /// A failing collector is spoken of this often.
 const COMPLAIN: Duration = Duration::from_secs(60);
@@ -174,15 +174,26 @@ impl Spans {
 // === impl Exporter ===
 
 impl Exporter {
-    /// Sends what is told until `stop`, and then what was told before it.
+    /// Sends what is told until `stop`, and then, for a second at most, what was told before it.
     pub async fn run(mut self, stop: CancellationToken) {
+        // A collector that is away or hangs must not hold up a stop, whatever is being sent when it comes.
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            () = self.work(&stop) => {}
+            () = over => tracing::debug!("some spans were not taken over in time"),
+        }
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         while stop.run_until_cancelled(self.gather(&mut batch)).await == Some(true) {
             self.send(&mut batch).await;
         }
         self.told.close();
-        // A collector that is away must not hold up a stop.
-        let _ = timeout(LAST, self.rest(&mut batch)).await;
+        self.rest(&mut batch).await;
     }
 
     async fn rest(&mut self, batch: &mut Vec<Span>) {

@@ -2,7 +2,8 @@
 //! that is wanted, spans of its calls.
 //!
 //! Knows nothing of calls but what a [`span::Span`] says; the three programs decide what goes into it. The access line is
-//! theirs as well. Nothing here is waited for on the path of a call.
+//! theirs as well. Nothing here is waited for on the path of a call. Whom they believe over TLS they all read by [`trust`],
+//! because it is the one crate beside the wire formats that all of them use.
 
 // In dependency order, each may use those before it. The blank lines keep rustfmt from sorting them.
 
@@ -13,6 +14,8 @@ pub mod certificate;
 pub mod table;
 
 pub mod span;
+
+pub mod trust;
 
 mod collector;
 

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use frontdoor_protocol::attach;
 use frontdoor_protocol::attach::Form;
+use frontdoor_protocol::attach::pieces::Pieces;
 use frontdoor_protocol::attach::request::RequestHead;
 use frontdoor_protocol::headers::FUNCTION_VERSION_ID;
 use http::uri::{Authority, Scheme};
@@ -249,7 +250,7 @@ impl Attach {
 
 /// Reads the head of a whole request; what follows it is the body.
 async fn read_head(mut stream: Incoming) -> Result<(RequestHead, Body), FetchError> {
-    let mut bytes = BytesMut::new();
+    let mut pieces = Pieces::<RequestHead>::default();
     loop {
         let frame = match stream.frame().await {
             Some(Ok(frame)) => frame,
@@ -259,12 +260,8 @@ async fn read_head(mut stream: Incoming) -> Result<(RequestHead, Body), FetchErr
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        bytes.extend_from_slice(&data);
-        match RequestHead::decode(&bytes) {
-            Ok(Some((head, length))) => {
-                let start = bytes.split_off(length).freeze();
-                return Ok((head, body::continued(start, stream)));
-            }
+        match pieces.add(data) {
+            Ok(Some((head, start))) => return Ok((head, body::continued(start, stream))),
             Ok(None) => {}
             Err(error) => return Err(FetchError(error.to_string())),
         }

@@ -19,6 +19,7 @@ use crate::config::{self, Protocol};
 use crate::h2c::{Multiplexed, SendError, Tasks};
 
 pub(crate) use headers::{Identity, of_answer, of_request};
+pub(crate) use http1::Lease;
 
 use http1::Connections;
 
@@ -61,14 +62,15 @@ impl Container {
         }
     }
 
-    /// Makes a call and returns with the head of its response.
+    /// Makes a call and returns with the head of its response; and with its connection unless others share that, to be given
+    /// back when the response has been read.
     pub(crate) async fn send(
         &self,
         method: Method,
         path: PathAndQuery,
         mut headers: HeaderMap,
         body: Body,
-    ) -> Result<Response<Incoming>, CallError> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), CallError> {
         match &self.transport {
             Transport::Http1(connections) => {
                 if let Entry::Vacant(host) = headers.entry(header::HOST)
@@ -84,7 +86,8 @@ impl Container {
                 };
                 *request.method_mut() = method;
                 *request.headers_mut() = headers;
-                connections.send(request).await.map_err(call_error)
+                let (response, lease) = connections.send(request).await.map_err(call_error)?;
+                Ok((response, Some(lease)))
             }
             Transport::H2c(connection) => {
                 // The caller's host travels as `:authority`; sending both could contradict (RFC 9113 §8.3.1).
@@ -92,9 +95,17 @@ impl Container {
                 let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
                 let authority = host.unwrap_or_else(|| self.authority.clone());
                 let request = request(method, authority, path, headers, body);
-                connection.send(request).await.map_err(call_error)
+                let response = connection.send(request).await.map_err(call_error)?;
+                Ok((response, None))
             }
         }
+    }
+}
+
+/// A response has been read to its end, or nothing more of it will be.
+pub(crate) fn give_back(lease: Option<Lease>) {
+    if let Some(lease) = lease {
+        lease.give_back();
     }
 }
 

@@ -3,6 +3,7 @@
 //! Dialled when first needed and again after it broke; a request that provably never left is sent once more on a new
 //! connection, any other error is the caller's. Used towards invocation services and h2c containers.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use frontdoor_socket::Gathering;
@@ -12,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
@@ -40,7 +40,10 @@ pub(crate) struct Multiplexed {
     authority: Authority,
     tasks: Tasks,
     ping: Duration,
+    /// What was dialled last. Locked for each request, and never for longer than a copy.
     sender: Mutex<Option<SendRequest<Body>>>,
+    /// Held by whoever dials.
+    dialling: tokio::sync::Mutex<()>,
 }
 
 /// Why there is no response.
@@ -76,6 +79,7 @@ impl Multiplexed {
             tasks,
             ping,
             sender: Mutex::new(None),
+            dialling: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -101,14 +105,28 @@ impl Multiplexed {
 
     /// The connection, dialled if need be; whoever comes meanwhile waits for the same dial.
     async fn sender(&self) -> Result<SendRequest<Body>, SendError> {
-        let mut current = self.sender.lock().await;
-        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
+        if let Some(sender) = self.live() {
+            return Ok(sender);
+        }
+        let _dialling = self.dialling.lock().await;
+        // Somebody else may have dialled meanwhile.
+        if let Some(sender) = self.live() {
+            return Ok(sender);
         }
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial()).await;
         let sender = dialled.map_err(|_| self.not_sent("timed out"))??;
-        *current = Some(sender.clone());
+        *self.last() = Some(sender.clone());
         Ok(sender)
+    }
+
+    fn live(&self) -> Option<SendRequest<Body>> {
+        let last = self.last();
+        last.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    /// Nothing panics while it holds this lock, so a poisoned one is as good as any.
+    fn last(&self) -> MutexGuard<'_, Option<SendRequest<Body>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dial(&self) -> Result<SendRequest<Body>, SendError> {

@@ -201,32 +201,35 @@ impl Handler {
     }
 
     async fn call(&self, item: &mut Item, record: &Record) -> Result<Reply, Failure> {
-        let body = self.request(item).await;
+        let body = self.request(item, record).await;
         let body = body.map_err(|error| Failure::body(&error))?;
         let headers = call::of_request(item, &self.identity, now_ms());
         let timer = self.metrics.head_seconds.start_timer();
-        let response = self
+        let called = self
             .container
             .send(item.method.clone(), item.path.clone(), headers, body)
             .await;
         timer.observe_duration();
-        if let Ok(response) = &response {
+        if let Ok((response, _)) = &called {
             record.answered(response.status());
         }
-        if matches!(response, Err(CallError::NotStarted(_))) {
+        if matches!(called, Err(CallError::NotStarted(_))) {
             self.suspect
                 .send_if_modified(|suspect| !std::mem::replace(suspect, true));
         }
-        let fitting = answer::checked(response.map_err(|error| Failure::call(&error))?)?;
+        let (response, lease) = called.map_err(|error| Failure::call(&error))?;
+        let fitting = answer::checked(response, lease)?;
         if compat::wanted(&item.headers) && compat::translates(&fitting.response) {
             let (head, body) = compat::translate(fitting.response).await;
+            // Nothing more is read of it, and a connection with unread bytes is never ready again.
+            call::give_back(fitting.lease);
             return Ok(Reply::Made(head, body));
         }
         Ok(Reply::AsItIs(fitting))
     }
 
     /// The request's body, and all of the request where the item does not say what it is.
-    async fn request(&self, item: &mut Item) -> Result<Body, FetchError> {
+    async fn request(&self, item: &mut Item, record: &Record) -> Result<Body, FetchError> {
         let service = &item.service;
         if !item.whole {
             let start = item.inline.clone();
@@ -234,6 +237,7 @@ impl Handler {
         }
         let (head, body) = self.attach.whole_request(service, item.claim).await?;
         item.fill(head);
+        record.read(item, &self.spans);
         Ok(body)
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body;
-use crate::call::Container;
+use crate::call::{self, Container};
 use crate::metrics::Metrics;
 
 /// Between two questions.
@@ -73,13 +73,15 @@ pub(crate) async fn watch(
 }
 
 async fn ask(container: &Container, path: &PathAndQuery) -> bool {
-    let call = container.send(Method::GET, path.clone(), HeaderMap::new(), body::empty());
+    let asked = container.send(Method::GET, path.clone(), HeaderMap::new(), body::empty());
     let answer = async {
-        let response = call.await.ok()?;
+        let (response, lease) = asked.await.ok()?;
         let good = response.status().is_success();
         // Read to its end, so that the connection can be used again.
         let body = Limited::new(response.into_body(), BODY_LIMIT);
-        body.collect().await.is_ok().then_some(good)
+        body.collect().await.ok()?;
+        call::give_back(lease);
+        Some(good)
     };
     let answer = tokio::time::timeout(TIMEOUT, answer).await;
     matches!(answer, Ok(Some(true)))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor_protocol::attach;
 use frontdoor_protocol::attach::request::RequestHead;
-use frontdoor_protocol::envelope::{Timestamp, WorkerInvokeFunctionRequest};
+use frontdoor_protocol::envelope::{StringKv, Timestamp, WorkerInvokeFunctionRequest};
 use frontdoor_protocol::headers;
 use frontdoor_protocol::names::RequestId;
 use frontdoor_protocol::poll;
@@ -16,6 +16,8 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prost::Message as _;
 
+/// Room for so many headers is made at once; few calls have more.
+const HEADERS: usize = 64;
 /// Two hosts' clocks differ by less than this, in milliseconds.
 const CLOCKS_MS: u64 = 30_000;
 
@@ -82,20 +84,31 @@ impl Item {
         let deadline_ms = deadline
             .map(|ms| ms.parse().map_err(|_| ItemError::Field("deadline")))
             .transpose()?;
-        Self::read(payload, claim, deadline_ms)
+        let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
+        let service = service(&item)?;
+        Self::read(item, service, claim, deadline_ms)
     }
 
-    /// Reads a work item that a standing stream got, with its deadline.
+    /// Reads a work item that a stream got which stands at this service, with its deadline.
     ///
     /// # Errors
     /// If it cannot be run.
-    pub(crate) fn handed(payload: &[u8], deadline_ms: u64) -> Result<Self, ItemError> {
-        Self::read(payload, true, Some(deadline_ms))
+    pub(crate) fn handed(
+        payload: &[u8],
+        deadline_ms: u64,
+        at: &Service,
+    ) -> Result<Self, ItemError> {
+        let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
+        let service = handed_by(at, &item)?;
+        Self::read(item, service, true, Some(deadline_ms))
     }
 
-    fn read(payload: &[u8], claim: bool, deadline_ms: Option<u64>) -> Result<Self, ItemError> {
-        let item = WorkerInvokeFunctionRequest::decode(payload).map_err(ItemError::Protobuf)?;
-        let service = service(&item)?;
+    fn read(
+        item: WorkerInvokeFunctionRequest,
+        service: Service,
+        claim: bool,
+        deadline_ms: Option<u64>,
+    ) -> Result<Self, ItemError> {
         let whole = item.request_method.is_empty();
         if whole && service.body_token.is_none() {
             return Err(ItemError::WholeByAttach);
@@ -117,8 +130,7 @@ impl Item {
                 true => PathAndQuery::from_static("/"),
                 false => path(item.request_path).ok_or(ItemError::Field("path"))?,
             },
-            headers: header_map(item.request_headers.iter().map(|h| (&*h.key, &*h.value)))
-                .ok_or(ItemError::Field("header"))?,
+            headers: header_map(item.request_headers).ok_or(ItemError::Field("header"))?,
             inline: item.request_body.unwrap_or_default().into(),
             service,
             whole,
@@ -216,6 +228,16 @@ fn service(item: &WorkerInvokeFunctionRequest) -> Result<Service, ItemError> {
     })
 }
 
+/// Where a call is whose answer has its stream already: there, and what is left to be told is how its body is fetched.
+fn handed_by(at: &Service, item: &WorkerInvokeFunctionRequest) -> Result<Service, ItemError> {
+    let way = item.attach().ok_or(ItemError::NoAttach)?;
+    let body_token = way.request_authorization_token.as_deref();
+    Ok(Service {
+        body_token: body_token.map(bearer).transpose()?,
+        ..at.clone()
+    })
+}
+
 /// The value of `Authorization`, marked so that no log shows it.
 fn bearer(token: &str) -> Result<HeaderValue, ItemError> {
     let mut value =
@@ -224,22 +246,19 @@ fn bearer(token: &str) -> Result<HeaderValue, ItemError> {
     Ok(value)
 }
 
-fn header_map<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        headers
-            .try_append(name, HeaderValue::from_str(value).ok()?)
-            .ok()?;
+fn header_map(pairs: Vec<StringKv>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(pairs.len().min(HEADERS));
+    for StringKv { key, value } in pairs {
+        let name = HeaderName::from_bytes(key.as_bytes()).ok()?;
+        let value = HeaderValue::try_from(value).ok()?;
+        headers.try_append(name, value).ok()?;
     }
     Some(headers)
 }
 
 #[cfg(test)]
 mod tests {
-    use frontdoor_protocol::envelope::{
-        ConnectionConfig, Http1ProtocolConfig, StatelessConfig, StringKv,
-    };
+    use frontdoor_protocol::envelope::{ConnectionConfig, Http1ProtocolConfig, StatelessConfig};
 
     use super::*;
 
@@ -323,6 +342,31 @@ mod tests {
             Item::decode(&message.encode_to_vec(), false, None).err(),
             Some(ItemError::WholeByAttach)
         );
+    }
+
+    #[test]
+    fn what_a_stream_got_is_where_it_stands() {
+        let at = Service {
+            authority: Authority::from_static("10.0.0.2:8080"),
+            path: PathAndQuery::from_static(attach::PATH),
+            answer_token: HeaderValue::from_static("Bearer ticket"),
+            body_token: None,
+        };
+        let mut message = valid();
+        let item = Item::handed(&message.encode_to_vec(), 1_000, &at).expect("valid");
+        assert_eq!(item.service.authority, "10.0.0.2:8080");
+        assert!(item.claim && item.service.body_token.is_none());
+        assert_eq!(item.deadline_ms, Some(1_000));
+        let config = &mut message.stateless_config.as_mut().expect("set");
+        let way = config.connection_configs[0].http1_config.as_mut();
+        way.expect("set").request_authorization_token = Some("q".into());
+        let item = Item::handed(&message.encode_to_vec(), 1_000, &at).expect("valid");
+        let token = item.service.body_token.expect("there is more");
+        assert_eq!(token, "Bearer q");
+        assert!(token.is_sensitive());
+        message.stateless_config = None;
+        let error = Item::handed(&message.encode_to_vec(), 1_000, &at);
+        assert_eq!(error.err(), Some(ItemError::NoAttach));
     }
 
     #[test]

@@ -27,7 +27,8 @@ const NATS_EVENTS: [&str; 8] = [
 /// All metrics of a worker; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    items: IntCounterVec,
+    /// In the order of [`Outcome::ALL`], which is that of the outcomes themselves.
+    items: [IntCounter; Outcome::ALL.len()],
     nats_events: IntCounterVec,
     pub(crate) asked_total: IntCounter,
     pub(crate) ask_failures: IntCounter,
@@ -51,17 +52,19 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Makes and registers all families.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            items: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "frontdoor_worker_items_total",
-                        "Messages handled, by how that ended.",
-                    ),
-                    &["outcome"],
-                )?,
+        let items = add(
+            registry,
+            IntCounterVec::new(
+                Opts::new(
+                    "frontdoor_worker_items_total",
+                    "Messages handled, by how that ended.",
+                ),
+                &["outcome"],
             )?,
+        )?;
+        let metrics = Self {
+            // One that appears with its first event has no rate before its second.
+            items: Outcome::ALL.map(|outcome| items.with_label_values(&[outcome.as_str()])),
             nats_events: add(
                 registry,
                 IntCounterVec::new(
@@ -154,10 +157,7 @@ impl Metrics {
             )?,
             spans: Counts::register(registry, "frontdoor_worker")?,
         };
-        // One that appears with its first event has no rate before its second.
-        for outcome in Outcome::ALL {
-            let _ = metrics.items.with_label_values(&[outcome.as_str()]);
-        }
+        // As the outcomes.
         for event in NATS_EVENTS {
             let _ = metrics.nats_events.with_label_values(&[event]);
         }
@@ -166,7 +166,7 @@ impl Metrics {
 
     /// Counts a handled message.
     pub(crate) fn item(&self, outcome: Outcome) {
-        self.items.with_label_values(&[outcome.as_str()]).inc();
+        self.items[outcome as usize].inc();
     }
 
     /// Counts an event of the NATS connection; `event` is one of a fixed set.
@@ -181,4 +181,26 @@ fn add<C: Collector + Clone + 'static>(
 ) -> Result<C, prometheus::Error> {
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_counts_under_its_own_label() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("fresh");
+        for outcome in Outcome::ALL {
+            metrics.item(outcome);
+        }
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .expect("text");
+        for outcome in Outcome::ALL {
+            let label = outcome.as_str();
+            let line = format!("frontdoor_worker_items_total{{outcome=\"{label}\"}} 1\n");
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+    }
 }

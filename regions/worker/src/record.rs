@@ -1,7 +1,8 @@
 //! The end of a call in the books: the access line, and the span if one is wanted. What is counted is counted by `handle.rs`.
 //!
-//! Made when a work item was read, ended once. Holds no credential and no body, and of the path not the query. The line of a
-//! call that the container answered is written at level debug, as the invocation service's is.
+//! Made when a work item was read, ended once; what a request says of itself is read when the request is there, which may be
+//! later. Holds no credential and no body, and of the path not the query. The line of a call that the container answered is
+//! written at level debug, as the invocation service's is.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,9 +21,8 @@ use crate::settle::Outcome;
 #[derive(Debug)]
 pub(crate) struct Record {
     id: RequestId,
-    trace: Option<Trace>,
-    method: Method,
-    path: PathAndQuery,
+    /// Empty while the request is still to be fetched.
+    request: OnceLock<Facts>,
     /// Whether it came through the queue.
     queued: bool,
     began: Instant,
@@ -30,11 +30,35 @@ pub(crate) struct Record {
     answered: OnceLock<(StatusCode, Duration)>,
 }
 
+/// What a request says of itself.
+#[derive(Debug)]
+struct Facts {
+    trace: Option<Trace>,
+    method: Method,
+    path: PathAndQuery,
+}
+
 // === impl Record ===
 
 impl Record {
-    /// A call that begins here. Its trace goes on to the container with this worker's part in front, if that is recorded.
+    /// A call that begins here. One that comes as a whole by GET attach says nothing yet: its request is to be
+    /// [`read`](Self::read) when it is there.
     pub(crate) fn new(item: &mut Item, queued: bool, spans: &Spans) -> Self {
+        let record = Self {
+            id: item.id,
+            request: OnceLock::new(),
+            queued,
+            began: Instant::now(),
+            answered: OnceLock::new(),
+        };
+        if !item.whole {
+            record.read(item, spans);
+        }
+        record
+    }
+
+    /// The request is there. Its trace goes on to the container with this worker's part in front, if that is recorded.
+    pub(crate) fn read(&self, item: &mut Item, spans: &Spans) {
         let mut told = item.headers.get_all(TRACEPARENT).iter();
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(HeaderValue::as_bytes);
@@ -46,15 +70,11 @@ impl Record {
         {
             item.headers.insert(TRACEPARENT, value);
         }
-        Self {
-            id: item.id,
+        let _ = self.request.set(Facts {
             trace,
             method: item.method.clone(),
             path: item.path.clone(),
-            queued,
-            began: Instant::now(),
-            answered: OnceLock::new(),
-        }
+        });
     }
 
     /// The head of the container's answer is there.
@@ -73,14 +93,18 @@ impl Record {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let status = self.answered.get().map(|(status, _)| status.as_u16());
         let first_byte = self.answered.get().map(|(_, after)| *after);
+        let request = self.request.get();
+        let trace = request.and_then(|request| request.trace);
+        let method = request.map(|request| request.method.as_str());
+        let path = request.map(|request| request.path.path());
         macro_rules! entry {
             ($level:ident) => {
                 tracing::$level!(
                     target: "access",
                     id = %self.id,
-                    trace = self.trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
-                    method = self.method.as_str(),
-                    path = self.path.path(),
+                    trace = trace.map(|t| tracing::field::display(format!("{:032x}", t.id))),
+                    method,
+                    path,
                     status,
                     outcome = outcome.as_str(),
                     queued = self.queued,
@@ -93,11 +117,12 @@ impl Record {
             Outcome::Answered => entry!(debug),
             _ => entry!(info),
         }
-        let Some(trace) = self.trace.filter(|trace| spans.wants(trace)) else {
+        let wanted = trace.filter(|trace| spans.wants(trace));
+        let (Some(trace), Some(request)) = (wanted, request) else {
             return;
         };
         let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
-        let method = self.method.as_str();
+        let method = request.method.as_str();
         let span = Span::ended(
             trace,
             Kind::Consumer,
@@ -107,7 +132,7 @@ impl Record {
         );
         spans.tell(
             span.with("http.request.method", Some(method.to_owned()))
-                .with("url.path", Some(self.path.path().to_owned()))
+                .with("url.path", Some(request.path.path().to_owned()))
                 .with("http.response.status_code", status.map(i64::from))
                 .with("frontdoor.request_id", Some(self.id.to_string()))
                 .with("frontdoor.outcome", Some(outcome.as_str()))
@@ -122,4 +147,85 @@ impl Record {
 fn random() -> u64 {
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
     high ^ low
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdoor_protocol::attach::request::RequestHead;
+    use frontdoor_protocol::envelope::{
+        ConnectionConfig, Http1ProtocolConfig, StatelessConfig, WorkerInvokeFunctionRequest,
+    };
+    use frontdoor_telemetry::export::{self, Counts, Teller};
+    use frontdoor_telemetry::table::Telemetry;
+    use http::{HeaderMap, Uri};
+    use prometheus::Registry;
+    use prost::Message as _;
+
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// A call of which only ids and tokens are known yet.
+    fn whole() -> Item {
+        let http1_config = Some(Http1ProtocolConfig {
+            target_uri: "http://a".into(),
+            response_authorization_token: "t".into(),
+            request_authorization_token: Some("q".into()),
+            ..Http1ProtocolConfig::default()
+        });
+        let message = WorkerInvokeFunctionRequest {
+            request_id: "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11".into(),
+            stateless_config: Some(StatelessConfig {
+                connection_configs: vec![ConnectionConfig { http1_config }],
+            }),
+            ..WorkerInvokeFunctionRequest::default()
+        };
+        Item::decode(&message.encode_to_vec(), true, None).expect("valid")
+    }
+
+    fn told() -> RequestHead {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(TRACE));
+        RequestHead {
+            method: Method::PUT,
+            path: PathAndQuery::from_static("/late?x=1"),
+            headers,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_as_a_whole_is_read_when_it_is_there() {
+        let settings = Telemetry {
+            endpoint: Some(Uri::from_static("http://127.0.0.1:1")),
+            ca: None,
+            share: 1 << 32,
+            queue: 1,
+        };
+        let teller = Teller {
+            service: "frontdoor-worker",
+            instance: 7,
+            region: None,
+        };
+        let counts = Counts::register(&Registry::new(), "test").expect("fresh");
+        let (spans, _exporter) = export::open(&settings, teller, counts).expect("opens");
+        let mut item = whole();
+        let record = Record::new(&mut item, true, &spans);
+        assert!(record.request.get().is_none(), "nothing is known yet");
+        item.fill(told());
+        record.read(&mut item, &spans);
+        let facts = record.request.get().expect("known");
+        assert_eq!((facts.method.as_str(), facts.path.path()), ("PUT", "/late"));
+        let trace = facts.trace.expect("continued");
+        assert_eq!(trace.parent, Some(0x00f0_67aa_0ba9_02b7));
+        assert_eq!(item.headers[TRACEPARENT], trace.to_string());
+        record.end(Outcome::Answered, &spans);
+    }
+
+    #[test]
+    fn a_request_that_never_came_ends_without_facts() {
+        let mut item = whole();
+        let record = Record::new(&mut item, false, &Spans::default());
+        record.end(Outcome::Cancelled, &Spans::default());
+        assert!(record.request.get().is_none());
+    }
 }

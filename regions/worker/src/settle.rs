@@ -102,7 +102,7 @@ fn doubled(delay: Duration, deliveries: u64) -> Duration {
 // === impl Outcome ===
 
 impl Outcome {
-    /// All of them.
+    /// All of them, in the order above: counters are found by it.
     pub(crate) const ALL: [Self; 15] = [
         Self::Answered,
         Self::ContainerUnreachable,

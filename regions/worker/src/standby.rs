@@ -161,8 +161,10 @@ impl Standby {
             let stand = Arc::clone(self).stand(Arc::clone(place));
             self.tasks.spawn(stand);
         }
-        if place.standing.load(Ordering::SeqCst) > wanted {
-            place.trim.notify_waiters();
+        // One word for each that is too many: all of them hearing it would wake many to end one. What a stream does not hear
+        // because it is just being opened or got a call is said again at the next look.
+        for _ in wanted..place.standing.load(Ordering::SeqCst) {
+            place.trim.notify_one();
         }
     }
 

@@ -5,13 +5,14 @@
 //! 3. Running calls finish, up to the configured grace; the rest is cut, its callers see a broken end.
 //! 4. Services take over the last bytes of answers, up to [`TAILS`].
 //! 5. NATS gets what was acked, up to [`FLUSH`].
-//! 6. Background tasks end, connections close, up to [`CONNECTIONS`].
+//! 6. Background tasks end, connections close, up to [`CONNECTIONS`] in all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,7 @@ use crate::standby::Standby;
 
 const TAILS: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_secs(5);
+/// More than the second in which the last spans are sent.
 const CONNECTIONS: Duration = Duration::from_secs(2);
 
 /// What is left of a worker once it is asked to stop.
@@ -58,10 +60,16 @@ pub(crate) async fn in_order(mut parts: Parts, grace: Duration) {
         );
     }
     parts.stop_background.cancel();
-    while parts.background.join_next().await.is_some() {}
+    let over = Instant::now() + CONNECTIONS;
+    let background = async { while parts.background.join_next().await.is_some() {} };
+    if timeout_at(over, background).await.is_err() {
+        tracing::warn!("some background tasks did not end in time and are cut");
+        // They may hold connections.
+        parts.background.abort_all();
+    }
     // The puller holds the last handles of all connections: without them the connections end.
     drop(parts.puller);
     parts.connections.close();
-    let _ = tokio::time::timeout(CONNECTIONS, parts.connections.wait()).await;
+    let _ = timeout_at(over, parts.connections.wait()).await;
     tracing::info!("stopped");
 }

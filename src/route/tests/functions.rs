@@ -12,6 +12,9 @@ use crate::table::{Event, Limits, ProbeOutcome, Table};
 /// What a region says of the one function: slots, free, queued; `None` in a report that does not have it.
 type Said = Option<(u32, u32, u32)>;
 
+/// Stands for workers that do not tell.
+const MUTE: Option<Said> = Some(Some((0, 1, 3)));
+
 fn function() -> FunctionId {
     "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
         .parse()
@@ -60,6 +63,7 @@ fn seen(regions: &[(u64, Option<Said>)], age: Duration) -> Snapshot {
             free,
             queued,
             service_ms: 100,
+            mute: (slots, free) == (0, 1),
         });
         let report = Report {
             v: VERSION,
@@ -213,31 +217,68 @@ fn a_call_may_move_to_where_a_worker_may_be() {
     let (idle, staffed) = (Some(Some((0, 0, 0))), Some(Some((10, 0, 50))));
     let mut been = ask();
     been.tried.add(RegionIndex(0));
+    let spare = |world: &Snapshot| spare(world, &Policy::default(), &been, RegionIndex(0));
     for (other, expected) in [
         (staffed, true),
+        (MUTE, true),
         (idle, false),
         (Some(None), false),
         (None, true),
     ] {
         let world = fresh(&[(1, staffed), (41, other)]);
-        assert_eq!(spare(&world, &been), expected, "{other:?}");
+        assert_eq!(spare(&world), expected, "{other:?}");
         let suspect = with(world, 1, |r| r.health = Health::Suspect);
-        assert!(!spare(&suspect, &been), "{other:?}");
+        assert!(!spare(&suspect), "{other:?}");
     }
     let old = seen(&[(1, staffed), (41, idle)], Duration::from_secs(60));
-    assert!(spare(&old, &been), "who knows");
+    assert!(spare(&old), "who knows");
+    // Half a second for a slot there against a cold start here; twenty seconds.
+    assert!(spare(&fresh(&[(1, idle), (41, staffed)])));
+    assert!(!spare(&fresh(&[(1, idle), (41, Some(Some((1, 0, 200))))])));
+}
+
+#[test]
+fn many_are_not_called_back_to_one_slot() {
+    let world = fresh(&[(1, Some(Some((0, 0, 0)))), (41, Some(Some((1, 1, 0))))]);
+    let mut been = ask();
+    been.tried.add(RegionIndex(0));
+    let (policy, here) = (Policy::default(), RegionIndex(0));
+    let (address, row) = (
+        world.regions[1].endpoints[0].address,
+        world.row(function(), None),
+    );
+    let mut moved = Vec::new();
+    while better(&world, &policy, &been, here) && moved.len() < 10_000 {
+        moved.push(world.depart(RegionIndex(1), address, row));
+    }
+    // Each takes 100 ms there, and ten seconds are what a cold start here takes.
+    assert!((90..=110).contains(&moved.len()), "{} moved", moved.len());
+}
+
+#[test]
+fn workers_that_do_not_tell_are_not_missing() {
+    let idle = Some(Some((0, 0, 0)));
+    let world = fresh(&[(1, idle), (41, MUTE)]);
+    assert_eq!(goes(&world, &ask()), (1, Reason::NearerBusy));
+    let both = fresh(&[(1, MUTE), (41, Some(Some((10, 10, 0))))]);
+    assert_eq!(goes(&both, &ask()), (0, Reason::Nearest));
 }
 
 #[test]
 fn a_call_is_called_back_when_workers_are_elsewhere() {
     let (idle, staffed) = (Some(Some((0, 0, 7))), Some(Some((10, 0, 50))));
+    let busy = Some(Some((1, 0, 200)));
     let mut been = ask();
     been.tried.add(RegionIndex(0));
     let here = RegionIndex(0);
+    let better = |world: &Snapshot, been: &Ask, here| better(world, &Policy::default(), been, here);
     for (at, other, expected) in [
         (idle, staffed, true),
         (staffed, staffed, false),
         (idle, idle, false),
+        (idle, MUTE, false),
+        (MUTE, staffed, false),
+        (idle, busy, false),
         (idle, Some(None), false),
         (idle, None, false),
         (None, staffed, false),

@@ -46,6 +46,7 @@ fn report(region: RegionName, said: Option<(u32, u32, u32)>) -> Report {
         free,
         queued,
         service_ms: 100 * (slots % 3),
+        mute: false,
     });
     Report {
         v: VERSION,

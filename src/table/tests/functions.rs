@@ -23,6 +23,7 @@ fn says(n: u32, free: u32, queued: u32) -> FunctionReport {
         free,
         queued,
         service_ms: 100,
+        mute: false,
     }
 }
 

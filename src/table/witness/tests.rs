@@ -198,12 +198,12 @@ fn a_lost_region_gets_one_name_and_keeps_it() {
     table.apply(Event::Bus(true), now);
     let (good, bad) = (ProbeOutcome::Good(Duration::ZERO), ProbeOutcome::Bad);
     let mut seq = 0;
-    let mut each_second = |look: u64| {
+    let mut regularly = |_| {
         seq += 1;
-        look.is_multiple_of(4).then(|| reported(seq, 1))
+        Some(reported(seq, 1))
     };
     assert_eq!(
-        names(&mut table, &mut now, 20, good, &mut each_second),
+        names(&mut table, &mut now, 20, good, &mut regularly),
         [Fault::None]
     );
     // It dies, and one report was on its way.
@@ -212,16 +212,16 @@ fn a_lost_region_gets_one_name_and_keeps_it() {
     assert_eq!(found, [Fault::None, Fault::Unsure, Fault::RegionDown]);
     // It starts again: it speaks before its checks are answered.
     let mut seq = 2000;
-    let mut each_second = |look: u64| {
+    let mut regularly = |_| {
         seq += 1;
-        look.is_multiple_of(4).then(|| reported(seq, 1))
+        Some(reported(seq, 1))
     };
-    let found = names(&mut table, &mut now, 3, bad, &mut each_second);
+    let found = names(&mut table, &mut now, 3, bad, &mut regularly);
     assert!(!found.contains(&Fault::MyPath), "{found:?}");
-    let found = names(&mut table, &mut now, 200, good, &mut each_second);
+    let found = names(&mut table, &mut now, 200, good, &mut regularly);
     assert_eq!(found, [Fault::Returning, Fault::None]);
     // Now only the way there is lost.
-    let found = names(&mut table, &mut now, 40, bad, &mut each_second);
+    let found = names(&mut table, &mut now, 40, bad, &mut regularly);
     assert_eq!(found, [Fault::None, Fault::Unsure, Fault::MyPath]);
 }
 

@@ -53,7 +53,7 @@ async fn random_bytes_hurt_nobody() {
                 ends(stream, beginning, &noise.bytes(2000)).await;
             }
             for beginning in [&b""[..], hello] {
-                let stream = TcpStream::connect(siege.ports.https).await;
+                let stream = TcpStream::connect(siege.edge.ports.https).await;
                 let stream = Box::new(stream.expect("a connection"));
                 ends(stream, beginning, &noise.bytes(2000)).await;
             }

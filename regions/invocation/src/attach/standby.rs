@@ -333,7 +333,14 @@ pub(super) async fn stand(
     let mut standing = standby.put(VersionId::from_uuid(version), worker, stream)?;
     let handed = tokio::select! {
         biased;
-        handed = handed => handed.map_err(|_| AttachRefusal::Over)?,
+        handed = handed => match handed {
+            Ok(handed) => handed,
+            Err(_) => {
+                // The call for which it came is over, or this instance is: nothing that the worker did.
+                standing.in_order = true;
+                return Err(AttachRefusal::Over);
+            }
+        },
         in_order = share.taken_back() => {
             standing.in_order = in_order;
             return Err(AttachRefusal::Over);

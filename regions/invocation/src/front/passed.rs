@@ -44,6 +44,8 @@ impl Front {
         if call.authorization.is_none() {
             return Err(Refusal::Denied(Denied::Missing));
         }
+        // A stop waits for what has a place; and what costs NATS a question takes one first.
+        let place = self.desk.admit().ok_or(Refusal::Crowded { retry: 1 })?;
         let (holder, target) = match self.siblings.locate(&self.dispatch, stamp.id).await {
             Located::At(holder, target) => (holder, target),
             Located::Alone => return Err(Refusal::NotHeld),
@@ -57,8 +59,6 @@ impl Front {
             }
         };
         self.caller(call, target, Some(&window)).await?;
-        // A stop waits for what has a place.
-        let place = self.desk.admit().ok_or(Refusal::Crowded { retry: 1 })?;
         let mut poll = Request::new(Empty::new());
         *poll.uri_mut() = request.uri().path().parse().map_err(|_| Refusal::NotHeld)?;
         let headers = poll.headers_mut();

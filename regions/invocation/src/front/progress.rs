@@ -39,13 +39,15 @@ impl Front {
         otherwise: Refusal,
     ) -> Result<Response<Body>, Refusal> {
         let (began, now) = (Instant::now(), unix_now());
+        // A stop waits for what has a place; and what costs NATS a question takes one first.
+        let place = self.desk.admit().ok_or(Refusal::Crowded { retry: 1 })?;
         let Some(target) = self.dispatch.tracked(stamp.id).await else {
             return Err(otherwise);
         };
         let caller = self.caller(call, target, Some(&window)).await?;
         let version = self.version(&target, caller.versions.as_deref())?;
-        // A stop waits for what has a place.
-        let place = self.desk.admit().ok_or(Refusal::Crowded { retry: 1 })?;
+        let share = self.accounts.admit(&caller.account);
+        let place = place.with(share.map_err(|_| Refusal::AccountCrowded { retry: 1 })?);
         let (call, arrival) = place.seat(stamp.id, version.clone(), None);
         let form = Form::Api {
             path: &version.path,

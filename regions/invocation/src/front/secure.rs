@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use frontdoor_telemetry::certificate::Expiries;
+use frontdoor_telemetry::trust::{self, RootsError};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +27,9 @@ use crate::config::Tls;
 /// Why the port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SecureError {
+    /// Nobody could be let in.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A file is missing or not PEM.
     #[error("{file}: {source}")]
     Pem {
@@ -56,6 +60,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Secured {
     files: Tls,
     config: ArcSwap<ServerConfig>,
+    /// What was in the files just before they were read first.
+    opened: [Option<Vec<u8>>; 3],
 }
 
 // === impl Secured ===
@@ -63,8 +69,13 @@ pub(crate) struct Secured {
 impl Secured {
     /// Reads the files.
     pub(crate) fn open(files: Tls, expiries: &Expiries) -> Result<Arc<Self>, SecureError> {
+        let opened = named(&files).map(|file| std::fs::read(file).ok());
         let config = ArcSwap::from_pointee(read(&files, expiries)?);
-        Ok(Arc::new(Self { files, config }))
+        Ok(Arc::new(Self {
+            files,
+            config,
+            opened,
+        }))
     }
 
     /// What the next handshake is made with.
@@ -76,7 +87,7 @@ impl Secured {
     pub(crate) async fn follow(self: Arc<Self>, expiries: Expiries, stop: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut taken = self.contents().await;
+        let mut taken = self.opened.clone();
         let mut seen = taken.clone();
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let now = self.contents().await;
@@ -100,12 +111,7 @@ impl Secured {
 
     /// What is in the files; nothing for one that cannot be read.
     async fn contents(&self) -> [Option<Vec<u8>>; 3] {
-        let Tls {
-            cert,
-            key,
-            client_ca,
-            ..
-        } = &self.files;
+        let [cert, key, client_ca] = named(&self.files);
         [
             tokio::fs::read(cert).await.ok(),
             tokio::fs::read(key).await.ok(),
@@ -114,16 +120,17 @@ impl Secured {
     }
 }
 
+fn named(files: &Tls) -> [&Path; 3] {
+    [&files.cert, &files.key, &files.client_ca]
+}
+
 /// Sets up TLS as the files say, and shows when the certificate expires.
 fn read(files: &Tls, expiries: &Expiries) -> Result<ServerConfig, SecureError> {
     let pem = |file: &Path| {
         let file = file.to_owned();
         move |source| SecureError::Pem { file, source }
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in all(&files.client_ca).map_err(pem(&files.client_ca))? {
-        roots.add(certificate)?;
-    }
+    let roots = trust::roots(Some(&files.client_ca))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))

@@ -107,7 +107,8 @@ impl Wait<'_> {
                 false => recall.told().await,
             }
             match version.manners() {
-                Manners::Claiming => workers.silent(version.id).await,
+                // Whoever calls it back knows that there are workers elsewhere; here none may ever have been.
+                Manners::Claiming => workers.silent(version.id, !movable).await,
                 // A worker that attaches late may be running what nobody has claimed.
                 Manners::Late => std::future::pending().await,
             }

@@ -24,11 +24,14 @@ pub(super) struct News {
 pub(super) struct Ledger {
     told: HashMap<VersionId, FunctionReport>,
     last: Option<Instant>,
+    last_small: Option<Instant>,
     last_full: Option<Instant>,
     /// Somebody listens who has not heard everything.
     asked: bool,
 }
 
+/// How often small changes are told; where a region has thousands of functions, some of them change all the time.
+const SMALL_EVERY: Duration = Duration::from_secs(1);
 /// Between two full reports that are asked for.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
@@ -69,16 +72,18 @@ impl Ledger {
             self.asked = false;
             self.told = current.iter().map(|f| (f.version, *f)).collect();
             (self.last, self.last_full) = (Some(now), Some(now));
+            self.last_small = Some(now);
             return Some(News {
                 full: true,
                 functions: current,
             });
         }
-        let beat = urgent || over(self.last, HEARTBEAT, now);
+        let small = urgent || over(self.last_small, SMALL_EVERY, now);
+        let beat = small || over(self.last, HEARTBEAT, now);
         let removed = self.removed(&current);
         let worth = |f: &FunctionReport| match self.told.get(&f.version) {
             None => true,
-            Some(told) if beat => told != f,
+            Some(told) if small => told != f,
             Some(told) => matters(told, f),
         };
         let mut functions: Vec<_> = current.into_iter().filter(worth).collect();
@@ -94,6 +99,9 @@ impl Ledger {
             }
         }
         self.last = Some(now);
+        if small {
+            self.last_small = Some(now);
+        }
         Some(News {
             full: false,
             functions,
@@ -163,9 +171,11 @@ mod tests {
         assert_eq!((delta.full, &delta.functions[..]), (false, &now[1..2]));
         now[2].free -= 1;
         assert_eq!(ledger.next(now.clone(), false, at(300)), None, "of 64");
-        assert!(!ledger.due(at(1100)) && ledger.due(at(1200)));
-        let beat = ledger.next(now.clone(), false, at(1200)).expect("news");
-        assert_eq!((beat.full, &beat.functions[..]), (false, &now[2..]));
+        assert!(!ledger.due(at(400)) && ledger.due(at(450)));
+        let beat = ledger.next(now.clone(), false, at(450)).expect("a beat");
+        assert_eq!((beat.full, beat.functions.len()), (false, 0));
+        let small = ledger.next(now.clone(), false, at(1000)).expect("news");
+        assert_eq!((small.full, &small.functions[..]), (false, &now[2..]));
         let urgent = ledger.next(now.clone(), true, at(1300)).expect("news");
         assert_eq!((urgent.full, urgent.functions.len()), (false, 0));
         assert!(
@@ -185,8 +195,8 @@ mod tests {
         let now = all(3);
         assert!(ledger.next(now.clone(), false, start).expect("news").full);
         ledger.ask();
-        assert!(!ledger.due(at(900)));
-        assert_eq!(ledger.next(now.clone(), false, at(900)), None);
+        let beat = ledger.next(now.clone(), false, at(900)).expect("a beat");
+        assert!(!beat.full);
         ledger.ask();
         assert!(ledger.due(at(1000)));
         assert!(

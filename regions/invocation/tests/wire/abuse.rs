@@ -86,14 +86,19 @@ fn resident() -> usize {
     pages * 4 / 1024
 }
 
-/// How many calls the region has queued or running.
-async fn queued(world: &World) -> String {
+/// How many calls the region has or has had: queued, running, or ended in whatever way, a refusal included.
+async fn calls(world: &World) -> u64 {
     let reply = get(world.admin, "localhost", "/metrics").await.unwrap();
     let text = reply.text();
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("frontdoor_invocation_calls_total"));
-    line.unwrap_or_default().to_owned()
+    let counted = text.lines().filter_map(|line| {
+        let (name, value) = line
+            .strip_prefix("frontdoor_invocation_")?
+            .rsplit_once(' ')?;
+        let counts =
+            name.starts_with("calls_total{") || ["queued_calls", "running_calls"].contains(&name);
+        counts.then(|| value.parse::<u64>().unwrap())
+    });
+    counted.sum()
 }
 
 #[tokio::test]
@@ -275,8 +280,12 @@ async fn a_head_without_an_end_is_given_up() {
 #[tokio::test]
 async fn random_bytes_hurt_nobody() {
     let world = World::start().await;
-    let calm = health_p99(&world).await;
-    let before = (resident(), queued(&world).await);
+    // What is a request and names nothing is refused, and counted.
+    let refused = get(world.front, DOMAIN, "/nothing").await.unwrap();
+    assert_eq!(refused.status, 404);
+    healthy(&world).await;
+    let before = (resident(), calls(&world).await);
+    assert_eq!(before.1, 1);
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut byte = move || {
         seed ^= seed << 13;
@@ -296,23 +305,18 @@ async fn random_bytes_hurt_nobody() {
             assert!(closed.is_ok(), "it waits for more");
         }
     };
-    let (disturbed, ()) = tokio::join!(health_p99(&world), attack);
-    // Both run in this one thread.
-    let bound = calm * 2 + Duration::from_millis(50);
-    assert!(disturbed <= bound, "calm {calm:?}, disturbed {disturbed:?}");
+    tokio::join!(healthy(&world), attack);
     let grown = resident().saturating_sub(before.0);
     assert!(grown < 50, "{grown} MiB more");
-    assert_eq!(queued(&world).await, before.1, "none of it was a call");
+    // Not even one that is refused: what cannot be read is no request.
+    assert_eq!(calls(&world).await, before.1, "none of it was a call");
 }
 
-async fn health_p99(world: &World) -> Duration {
-    let mut took = Vec::new();
+/// Each of many health checks is answered in time. How fast is measured elsewhere: attackers, callers and the region share one
+/// thread here.
+async fn healthy(world: &World) {
     for _ in 0..200 {
-        let started = Instant::now();
-        let reply = get(world.front, DOMAIN, "/health").await.unwrap();
-        assert_eq!(reply.status, 200);
-        took.push(started.elapsed());
+        let reply = timeout(A_WHILE, get(world.front, DOMAIN, "/health")).await;
+        assert_eq!(reply.unwrap().unwrap().status, 200);
     }
-    took.sort_unstable();
-    took[took.len() * 99 / 100]
 }

@@ -1,31 +1,65 @@
-//! A response head as it comes off a stream: in one piece mostly, in any number of them in the worst case.
+//! A head as it comes off a stream: in one piece mostly, in any number of them in the worst case.
 //!
 //! What was looked through is not looked through again: a peer that sends single bytes must not cost a scan each.
 
+use std::marker::PhantomData;
+
 use bytes::{Bytes, BytesMut};
 
+use super::request::RequestHead;
 use super::{HEAD_LIMIT, HeadError, ResponseHead};
 
 /// The blank line after a head.
 const BLANK: &[u8] = b"\r\n\r\n";
 
+/// What can be put together.
+pub trait Head: Sized {
+    /// Reads one from the start of `bytes`: the head and how many bytes it took, or `None` if more are needed.
+    ///
+    /// # Errors
+    /// If the bytes can never become a valid head.
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError>;
+}
+
 /// Puts a head together.
-#[derive(Debug, Default)]
-pub struct Pieces {
+#[derive(Debug)]
+pub struct Pieces<H> {
     bytes: BytesMut,
+    head: PhantomData<fn() -> H>,
+}
+
+impl Head for ResponseHead {
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+        Self::decode(bytes)
+    }
+}
+
+impl Head for RequestHead {
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+        Self::decode(bytes)
+    }
 }
 
 // === impl Pieces ===
 
-impl Pieces {
+impl<H> Default for Pieces<H> {
+    fn default() -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            head: PhantomData,
+        }
+    }
+}
+
+impl<H: Head> Pieces<H> {
     /// Takes the next piece: the head and what of the body came with it, or nothing if more is needed.
     ///
     /// # Errors
     /// If what came can never become a valid head. Nothing may be added after that.
-    pub fn add(&mut self, mut piece: Bytes) -> Result<Option<(ResponseHead, Bytes)>, HeadError> {
+    pub fn add(&mut self, mut piece: Bytes) -> Result<Option<(H, Bytes)>, HeadError> {
         if self.bytes.is_empty() {
             // Mostly the head comes in one piece, and what follows it is passed on without a copy.
-            if let Some((head, length)) = ResponseHead::decode(&piece)? {
+            if let Some((head, length)) = H::decode(&piece)? {
                 return Ok(Some((head, piece.split_off(length))));
             }
             self.bytes = piece.into();
@@ -37,7 +71,7 @@ impl Pieces {
         if !ended && self.bytes.len() < HEAD_LIMIT {
             return Ok(None);
         }
-        let Some((head, length)) = ResponseHead::decode(&self.bytes)? else {
+        let Some((head, length)) = H::decode(&self.bytes)? else {
             return Ok(None);
         };
         let rest = self.bytes.split_off(length).freeze();

@@ -7,7 +7,7 @@
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-use super::{HEAD_LIMIT, HEADERS_LIMIT, HeadError, header_line};
+use super::{HeadError, decode};
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,36 +48,15 @@ impl RequestHead {
     /// # Errors
     /// If the bytes can never become a valid head.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
-        let window = &bytes[..bytes.len().min(HEAD_LIMIT)];
-        let Some(end) = window.windows(4).position(|w| w == b"\r\n\r\n") else {
-            return if bytes.len() >= HEAD_LIMIT {
-                Err(HeadError::TooLong)
-            } else {
-                Ok(None)
+        let head = decode(bytes, request_line)?;
+        Ok(head.map(|((method, path), headers, length)| {
+            let head = Self {
+                method,
+                path,
+                headers,
             };
-        };
-        let mut lines = window[..end]
-            .split(|&b| b == b'\n')
-            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let first = request_line(lines.next().unwrap_or_default());
-        let (method, path) = first.ok_or(HeadError::StatusLine)?;
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            if headers.len() == HEADERS_LIMIT {
-                return Err(HeadError::TooManyHeaders);
-            }
-            let (name, value) = header_line(line).ok_or(HeadError::Header)?;
-            if name == http::header::TRANSFER_ENCODING {
-                return Err(HeadError::TransferEncoding);
-            }
-            headers.append(name, value);
-        }
-        let head = Self {
-            method,
-            path,
-            headers,
-        };
-        Ok(Some((head, end + 4)))
+            (head, length)
+        }))
     }
 }
 
@@ -93,6 +72,7 @@ fn request_line(line: &[u8]) -> Option<(Method, PathAndQuery)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HEAD_LIMIT;
     use super::*;
 
     #[test]

@@ -181,6 +181,25 @@ async fn nobody_waits_for_a_collector_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_batch_on_its_way_does_not_hold_up_a_stop() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("bound");
+    let (spans, exporter, _counts) = opened(&settings(&format!("http://{address}"), None, 10));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(exporter.run(stop.clone()));
+    spans.tell(span(1));
+    // Held open to the end, and never answered.
+    let accepted = within("a connection", silent.accept()).await;
+    let (taken, _) = accepted.expect("a connection");
+    within("a request", taken.readable()).await.expect("open");
+    spans.tell(span(2));
+    stop.cancel();
+    let began = Instant::now();
+    within("the end", running).await.expect("no panic");
+    assert!(began.elapsed() < 3 * LAST, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn what_a_collector_refuses_is_counted() {
     let (address, mut sent) = collector(None, StatusCode::BAD_REQUEST).await;
     let (spans, exporter, counts) = opened(&settings(&format!("http://{address}"), None, 10));

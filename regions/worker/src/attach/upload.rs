@@ -24,8 +24,8 @@ pub(crate) struct Upload {
     ended: Fuse<BoxFuture<'static, End>>,
 }
 
-/// The rest of an answer's life after all of it was sent: the service still hands it over, or has done so.
-pub(crate) struct Tail(BoxFuture<'static, End>);
+/// The rest of an answer's life after all of it was sent: the service still hands it over, or (nothing here) has done so.
+pub(crate) struct Tail(Option<Fuse<BoxFuture<'static, End>>>);
 
 /// The service ended the stream before the answer was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +95,10 @@ impl Upload {
         tokio::select! {
             // A service that knows the length may have handed everything over before it sees our end.
             end = &mut self.ended => match end {
-                End::Clean => Ok(Tail(async { End::Clean }.boxed())),
+                End::Clean => Ok(Tail(None)),
                 End::Broken => Err(Gone),
             },
-            sent = self.pipe.end() => sent.map(|()| Tail(self.ended.boxed())).map_err(|_| Gone),
+            sent = self.pipe.end() => sent.map(|()| Tail(Some(self.ended))).map_err(|_| Gone),
         }
     }
 }
@@ -110,7 +110,9 @@ impl Tail {
     ///
     /// Must be awaited, not dropped: dropping would reset a stream whose last bytes may still be on their way.
     pub(crate) async fn handed_over(self) -> bool {
-        let end = tokio::time::timeout(TAIL_TIMEOUT, self.0).await;
-        end == Ok(End::Clean)
+        match self.0 {
+            Some(ended) => tokio::time::timeout(TAIL_TIMEOUT, ended).await == Ok(End::Clean),
+            None => true,
+        }
     }
 }

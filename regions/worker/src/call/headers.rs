@@ -57,14 +57,12 @@ impl Identity {
 
 /// The headers of the call to the container.
 pub(crate) fn of_request(item: &Item, identity: &Identity, now_ms: u64) -> HeaderMap {
-    let mut caller = item.headers.clone();
-    if caller.contains_key(header::CONNECTION) {
-        headers::remove_hop_by_hop(&mut caller);
-    }
     // Copied, because removing from a header map changes the order of the rest.
-    let mut out = HeaderMap::with_capacity(caller.len() + 8);
-    for (name, value) in caller.iter().filter(|(name, _)| passes(name)) {
-        out.append(name, value.clone());
+    let mut out = HeaderMap::with_capacity(item.headers.len() + 8);
+    for (name, value) in headers::end_to_end(&item.headers) {
+        if passes(name) {
+            out.append(name, value.clone());
+        }
     }
     if let (Some(deadline), true) = (item.deadline_ms, out.contains_key(headers::POLL_SECONDS)) {
         let left = deadline.saturating_sub(now_ms).div_ceil(1000).max(1);
@@ -85,21 +83,11 @@ pub(crate) fn of_answer(answer: &mut HeaderMap) {
     headers::remove_ours(answer);
 }
 
+/// Whether a header that travels on past one connection is the caller's to say.
 fn passes(name: &HeaderName) -> bool {
-    let hop = [
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
     let name_text = name.as_str();
     // `Expect` is fulfilled: the body is on its way. The feature header speaks to the worker, which obeys it always.
-    !(hop.contains(&name_text)
-        || PLATFORM.contains(&name_text)
+    !(PLATFORM.contains(&name_text)
         || name_text.starts_with(headers::OUR_PREFIX)
         || name == header::EXPECT
         || name == headers::DISABLE_COMPATIBILITY)

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use prometheus::IntCounter;
 
 use crate::attach::{FetchError, Gone, Tail, Upload};
-use crate::call::{self, CallError};
+use crate::call::{self, CallError, Lease};
 use crate::item::Item;
 use crate::settle::Outcome;
 
@@ -45,6 +45,8 @@ pub(super) enum Reply {
 /// A response that fits into an attach stream, with its head as it stands there.
 pub(super) struct Fitting {
     pub(super) response: Response<Incoming>,
+    /// What it comes on.
+    pub(super) lease: Option<Lease>,
     head: Bytes,
 }
 
@@ -127,7 +129,10 @@ impl Failure {
 }
 
 /// Takes a response only if it fits into an attach stream.
-pub(super) fn checked(mut response: Response<Incoming>) -> Result<Fitting, Failure> {
+pub(super) fn checked(
+    mut response: Response<Incoming>,
+    lease: Option<Lease>,
+) -> Result<Fitting, Failure> {
     call::of_answer(response.headers_mut());
     let status = response.status();
     if status.is_informational() {
@@ -140,12 +145,16 @@ pub(super) fn checked(mut response: Response<Incoming>) -> Result<Fitting, Failu
         let detail = format!("its head of {count} headers is too large");
         return Err(Failure::response(detail));
     }
-    Ok(Fitting { response, head })
+    Ok(Fitting {
+        response,
+        lease,
+        head,
+    })
 }
 
 /// How long the whole stream will be, if the container said so: services of NVIDIA's pass it on.
 pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) -> Option<u64> {
-    let Fitting { response, head } = match answer.as_ref().ok()? {
+    let Fitting { response, head, .. } = match answer.as_ref().ok()? {
         Reply::AsItIs(fitting) => fitting,
         Reply::Made(head, body) => return Some((head.encode().len() + body.len()) as u64),
     };
@@ -165,11 +174,16 @@ pub(super) fn stream_length(method: &Method, answer: &Result<Reply, Failure>) ->
 
 /// Passes a response on, frame by frame. The HTTP client gives no body for HEAD, 204 and 304.
 pub(super) async fn relay(
-    Fitting { response, head }: Fitting,
+    fitting: Fitting,
     mut upload: Upload,
     bytes: &IntCounter,
 ) -> Result<Tail, Outcome> {
     let gone = |_: Gone| Outcome::CallerGone;
+    let Fitting {
+        response,
+        lease,
+        head,
+    } = fitting;
     let mut body = response.into_body();
     let (start, mut next) = with_body(head, &mut body, bytes);
     upload.send(Frame::data(start)).await.map_err(gone)?;
@@ -186,7 +200,10 @@ pub(super) async fn relay(
             Some(Ok(frame)) => own_frame(frame),
             // Dropping the upload breaks the stream off.
             Some(Err(_)) => return Err(Outcome::ContainerFailed),
-            None => return upload.finish().await.map_err(gone),
+            None => {
+                call::give_back(lease);
+                return upload.finish().await.map_err(gone);
+            }
         };
         // An empty frame says nothing, and the h2 crate allows a connection only so many of them in its whole life.
         let length = frame.data_ref().map(Bytes::len);

@@ -73,7 +73,7 @@ impl Standby {
                     bytes.split().freeze()
                 };
                 match Handover::decode(&whole).ok()? {
-                    Some(handed) => return item(&handed),
+                    Some(handed) => return item(&handed, place),
                     None => bytes = BytesMut::from(whole),
                 }
             }
@@ -91,8 +91,8 @@ impl Standby {
     }
 }
 
-fn item(handed: &Handover<'_>) -> Option<Item> {
-    Item::handed(handed.item, handed.deadline_ms).ok()
+fn item(handed: &Handover<'_>, place: &Place) -> Option<Item> {
+    Item::handed(handed.item, handed.deadline_ms, &place.service).ok()
 }
 
 // === impl Handed ===

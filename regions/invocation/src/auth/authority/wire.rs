@@ -3,22 +3,20 @@
 //! Over TLS the authority is known by its certificate, which must come from the file of authorities that is configured, or
 //! else from the system's. Knows nothing of questions and verdicts.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor_protocol::authority::ANSWER_LIMIT;
+use frontdoor_telemetry::trust::{self, RootsError};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{ASKING, Fault};
@@ -32,24 +30,10 @@ const PING: Duration = Duration::from_secs(5);
 /// Why an authority could not be known by its certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The file is missing or not PEM.
-    #[error("{file}: {source}")]
-    Pem {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// There is nothing in the file.
-    #[error("{file}: holds no certificate")]
-    Empty {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The system has none.
-    #[error("the system's certificate authorities cannot be read: {0}")]
-    System(#[source] io::Error),
-    /// What is in the file is of no use.
+    /// There is nobody to believe.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The cryptography that we bring is of no use.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -76,30 +60,12 @@ pub(super) struct Wire(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 pub(super) fn trust(uri: &Uri, ca: Option<&Path>) -> Result<ClientConfig, TrustError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?;
-    let builder = match ca {
-        Some(file) => builder.with_root_certificates(roots(file)?),
-        None if uri.scheme_str() == Some("https") => {
-            builder.with_native_roots().map_err(TrustError::System)?
-        }
-        None => builder.with_root_certificates(RootCertStore::empty()),
+    let secured = uri.scheme_str() == Some("https");
+    let roots = match secured || ca.is_some() {
+        true => trust::roots(ca)?,
+        false => RootCertStore::empty(),
     };
-    Ok(builder.with_no_client_auth())
-}
-
-fn roots(file: &Path) -> Result<RootCertStore, TrustError> {
-    let wrong = |source| TrustError::Pem {
-        file: file.to_owned(),
-        source,
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(wrong)? {
-        roots.add(certificate.map_err(wrong)?)?;
-    }
-    if roots.is_empty() {
-        let file = file.to_owned();
-        return Err(TrustError::Empty { file });
-    }
-    Ok(roots)
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 // === impl Wire ===
@@ -176,9 +142,15 @@ mod tests {
         let uri = Uri::from_static("https://localhost/");
         let file = tempfile::NamedTempFile::new().expect("writable");
         let empty = trust(&uri, Some(file.path()));
-        assert!(matches!(empty, Err(TrustError::Empty { .. })));
+        assert!(matches!(
+            empty,
+            Err(TrustError::Roots(RootsError::Empty { .. }))
+        ));
         let missing = trust(&uri, Some(Path::new("/nowhere/ca.pem")));
-        assert!(matches!(missing, Err(TrustError::Pem { .. })));
+        assert!(matches!(
+            missing,
+            Err(TrustError::Roots(RootsError::Pem { .. }))
+        ));
         let plain = Uri::from_static("http://localhost/");
         assert!(trust(&plain, None).is_ok());
     }
