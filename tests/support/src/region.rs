@@ -21,6 +21,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+/// Streams that callers took back before they were begun, on one connection.
+const RESETS: usize = 4096;
+
 /// An answer of a scripted region.
 pub type Reply = Response<BoxBody<Bytes, std::io::Error>>;
 
@@ -120,7 +123,13 @@ where
             }
         });
         connections.spawn(async move {
-            let _ = auto::Builder::new(TokioExecutor::new())
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            // As the invocation service: one connection carries many callers' calls, and all that any of them takes back.
+            builder
+                .http2()
+                .max_pending_accept_reset_streams(RESETS)
+                .max_local_error_reset_streams(RESETS);
+            let _ = builder
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
