@@ -32,7 +32,7 @@ pub struct Fact {
     pub queued: u16,
     /// Calls of this edge that were in flight when the fact was heard: what came since is not in it.
     pub base: u16,
-    /// Mean time of a call; 0 is not known, [`MUTE`] that its workers tell nothing of themselves.
+    /// Mean time of a call; 0 is not known, `u32::MAX` that its workers tell nothing of themselves ([`Fact::mute`]).
     pub service_ms: u32,
 }
 
