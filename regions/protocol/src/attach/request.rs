@@ -64,8 +64,11 @@ fn request_line(line: &[u8]) -> Option<(Method, PathAndQuery)> {
     let line = std::str::from_utf8(line).ok()?;
     let (method, rest) = line.split_once(' ')?;
     let (path, version) = rest.rsplit_once(' ')?;
-    let path = PathAndQuery::try_from(path).ok();
-    let path = path.filter(|path| path.path().starts_with('/') || path == "*")?;
+    // What is read of it must be all of it: a fragment would be dropped without a word, and a target without a path be one.
+    let whole = path.starts_with('/') || path == "*";
+    let path = PathAndQuery::try_from(path)
+        .ok()
+        .filter(|read| whole && read.as_str() == path)?;
     let known = matches!(version, "HTTP/1.1" | "HTTP/1.0");
     Some((method.parse().ok().filter(|_| known)?, path))
 }
@@ -100,6 +103,9 @@ mod tests {
             ("GET /\r\n\r\n", HeadError::StatusLine),
             ("GET http://a/ HTTP/1.1\r\n\r\n", HeadError::StatusLine),
             ("GET a HTTP/1.1\r\n\r\n", HeadError::StatusLine),
+            ("GET #a HTTP/1.1\r\n\r\n", HeadError::StatusLine),
+            ("GET /a#b HTTP/1.1\r\n\r\n", HeadError::StatusLine),
+            ("GET ?a HTTP/1.1\r\n\r\n", HeadError::StatusLine),
             ("G T / HTTP/1.1\r\n\r\n", HeadError::StatusLine),
             ("GET / HTTP/2\r\n\r\n", HeadError::StatusLine),
             ("GET / HTTP/1.1\r\n folded: x\r\n\r\n", HeadError::Header),
