@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// A report is believed for this long; whether a region drains is decided by its probes after that.
-/// Reports come every second, so this is ten lost ones in a row.
+/// Reports come every 250 ms, so this is forty lost ones in a row.
 const REPORT: Duration = Duration::from_secs(10);
 /// After this long a report has e⁻¹ of its influence.
 const TAU: f64 = 10.0;

@@ -59,7 +59,7 @@ struct Canaries {
 
 /// Verdicts are believed for this long: they come every second.
 const VERDICT: Duration = Duration::from_secs(2);
-/// Reports come three times a second at least, over a connection that loses none: two that did not come are no accident.
+/// Reports come every 250 to 350 ms, over a connection that loses none: two that did not come are no accident.
 /// What follows is a name; calls go by checks.
 const HEARTBEAT: Duration = Duration::from_millis(850);
 /// News may have been on its way, or waited for the next verdict, for this long: what comes later was said later.
