@@ -34,18 +34,18 @@ lint:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 bench: setup
-	cargo bench -p frontdoor --bench '*'
+	cargo bench --workspace --bench '*'
 
 # Twenty regions, two hundred edges, two thousand functions; some ten minutes. The small one is among the tests.
 sim:
-	EDGE_SIM=full cargo test --release -p frontdoor --test simulation -- --nocapture the_table
+	EDGE_SIM=full cargo test --release --workspace --test simulation -- --nocapture the_table
 
 # The full forms of what the tests of endurance do in short, one at a time, each with a line of figures.
 MINUTES ?= 15
 endure: setup
 	cargo build --release --bin frontdoor
 	FRONTDOOR_ENDURE=full FRONTDOOR_ENDURE_MINUTES=$(MINUTES) FRONTDOOR_BINARY="$(abspath $(CARGO_TARGET_DIR)/release/frontdoor)" \
-		cargo test -p frontdoor --test system -- --nocapture --test-threads=1 endurance
+		cargo test --workspace --test system -- --nocapture --test-threads=1 endurance
 
 # On stacks of its own, three regions at 5, 40 and 120 ms. RUNS=5 for figures to keep; the table is for ops/README.md.
 RUNS ?= 1
@@ -66,4 +66,4 @@ fuzz:
 
 # The list of metrics for operators, from the code.
 metrics:
-	FRONTDOOR_UPDATE=1 cargo test -q -p frontdoor --test tidy the_list_of_metrics
+	FRONTDOOR_UPDATE=1 cargo test -q --workspace --test tidy the_list_of_metrics

@@ -129,7 +129,7 @@ fn the_two_commands_exist() {
 #[test]
 fn the_checks_run_the_tests_and_each_bench_once() {
     let script = tree::read(".ci/run");
-    for command in ["make test", "cargo test -p frontdoor --bench '*'"] {
+    for command in ["make test", "cargo test --workspace --bench '*'"] {
         assert!(runs(&script, command), ".ci/run: add a step `{command}`");
     }
 }
