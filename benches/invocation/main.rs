@@ -3,18 +3,20 @@
 //!
 //! Real processes of the binary, real sockets on loopback, a closed loop; see `benches/README.md` for the method.
 //! `make bench` runs it; `--quick` (and cargo's `--test`) only sees that everything works. Other arguments choose, as
-//! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Prints a table, and JSON
-//! at the end.
+//! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Where there is an `haproxy`, two
+//! of them in a row are measured too: what as many hops cost that do nothing else. Prints a table, and JSON at the end.
 
 mod load;
+mod proxies;
 mod region;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use load::{Protocol, Result};
-use region::Region;
+use load::{Caller, Protocol, Result};
+use proxies::Proxies;
+use region::{Cpu, Region};
 
 /// How long one measurement takes, and what is thrown away before it.
 struct Span {
@@ -78,42 +80,85 @@ async fn run(quick: bool, chosen: &Chosen) {
         }
         let region = Region::start(standby).await;
         for ((protocol, concurrency), name) in CLIENTS.into_iter().zip(&all) {
-            if !chosen.is(name) {
-                continue;
+            if chosen.is(name) {
+                let callers = [region.function_caller(protocol), region.caller(protocol)];
+                let cpu = || region.cpu();
+                results.push(measure(&span, way, (protocol, concurrency), callers, cpu).await);
             }
-            let direct = region
-                .function_caller(protocol)
-                .run(concurrency, span.warm, span.measured / 2)
-                .await;
-            let caller = region.caller(protocol);
-            caller.run(concurrency, Duration::ZERO, span.warm).await;
-            let before = region.cpu();
-            let through = caller.run(concurrency, Duration::ZERO, span.measured).await;
-            let cpu = region.cpu().since(&before, through.calls);
-            row(way, protocol, concurrency, &direct, &through, &cpu);
-            results.push(entry(way, protocol, concurrency, &direct, &through, &cpu));
         }
         if chosen.is(&events) {
-            let direct = region
-                .function_caller(Protocol::Http1)
-                .events(span.events)
-                .await;
-            let through = region.caller(Protocol::Http1).events(span.events).await;
-            println!(
-                "| {way} | events | | {:.3} | {:.3} | {:.3} | {:.3} | |",
-                through.p50,
-                through.p99,
-                through.p50 - direct.p50,
-                through.p99 - direct.p99
-            );
-            results.push(json!({
-                "way": way, "client": "events", "delay_p50_ms": through.p50, "delay_p99_ms": through.p99,
-                "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
-            }));
+            let callers = [
+                region.function_caller(Protocol::Http1),
+                region.caller(Protocol::Http1),
+            ];
+            results.push(late(span.events, way, callers).await);
         }
         region.stop();
     }
+    results.extend(beside(&span, chosen).await);
     println!("{}", Value::Array(results));
+}
+
+/// What two other proxies in a row cost the same calls, if there are such on this machine: as many hops, and nothing else.
+async fn beside(span: &Span, chosen: &Chosen) -> Vec<Value> {
+    const WAY: &str = "two HAProxies";
+    let mut results = Vec::new();
+    let own = CLIENTS.into_iter();
+    let own = own.filter(|(protocol, n)| {
+        matches!(protocol, Protocol::Http1) && chosen.is(&format!("{WAY}/h1/{n}"))
+    });
+    let (own, events) = (own.collect::<Vec<_>>(), chosen.is(&format!("{WAY}/events")));
+    if own.is_empty() && !events {
+        return results;
+    }
+    let Some(proxies) = Proxies::start().await else {
+        println!("| {WAY} | not measured: there is no `haproxy` here | | | | | | |");
+        return results;
+    };
+    for client in own {
+        let callers = [proxies.function_caller(), proxies.caller()];
+        results.push(measure(span, WAY, client, callers, || proxies.cpu()).await);
+    }
+    if events {
+        let callers = [proxies.function_caller(), proxies.caller()];
+        results.push(late(span.events, WAY, callers).await);
+    }
+    results
+}
+
+/// A closed loop of calls, first to the function itself.
+async fn measure(
+    span: &Span,
+    way: &str,
+    (protocol, concurrency): (Protocol, usize),
+    [function, caller]: [Caller; 2],
+    cpu: impl Fn() -> Cpu,
+) -> Value {
+    let direct = function.run(concurrency, span.warm, span.measured / 2);
+    let direct = direct.await;
+    caller.run(concurrency, Duration::ZERO, span.warm).await;
+    let before = cpu();
+    let through = caller.run(concurrency, Duration::ZERO, span.measured).await;
+    let cpu = cpu().since(&before, through.calls);
+    row(way, protocol, concurrency, &direct, &through, &cpu);
+    entry(way, protocol, concurrency, &direct, &through, &cpu)
+}
+
+/// How late events are, first from the function itself.
+async fn late(events: u64, way: &str, [function, caller]: [Caller; 2]) -> Value {
+    let direct = function.events(events).await;
+    let through = caller.events(events).await;
+    println!(
+        "| {way} | events | | {:.3} | {:.3} | {:.3} | {:.3} | |",
+        through.p50,
+        through.p99,
+        through.p50 - direct.p50,
+        through.p99 - direct.p99
+    );
+    json!({
+        "way": way, "client": "events", "delay_p50_ms": through.p50, "delay_p99_ms": through.p99,
+        "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
+    })
 }
 
 // === impl Chosen ===
@@ -130,7 +175,7 @@ fn row(
     concurrency: usize,
     direct: &Result,
     through: &Result,
-    cpu: &region::Cpu,
+    cpu: &Cpu,
 ) {
     println!(
         "| {way} | {}, {concurrency} | {:.0} | {:.3} | {:.3} | {:.3} | {:.3} | {:.0} / {:.0} / {:.0} |",
@@ -152,7 +197,7 @@ fn entry(
     concurrency: usize,
     direct: &Result,
     through: &Result,
-    cpu: &region::Cpu,
+    cpu: &Cpu,
 ) -> Value {
     json!({
         "way": way, "client": protocol.name(), "concurrency": concurrency,

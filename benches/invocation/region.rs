@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::load::{Caller, Protocol};
 
-const FUNCTION: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
+pub(crate) const FUNCTION: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
 const VERSION: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
-const KEY: &str = "open-sesame";
+pub(crate) const KEY: &str = "open-sesame";
 
 /// One invocation service, one nats-server, one worker, one function.
 pub(crate) struct Region {
@@ -27,9 +27,9 @@ pub(crate) struct Region {
 }
 
 /// Ends with its owner.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
-/// CPU time: absolute in nanoseconds, or in microseconds for each call.
+/// CPU time: absolute in nanoseconds, or in microseconds for each call. Of two other proxies, the first stands as the service.
 #[derive(Debug)]
 pub(crate) struct Cpu {
     pub(crate) service: f64,
@@ -143,7 +143,7 @@ impl Cpu {
 // === impl Process ===
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let output = || match std::env::var_os("BENCH_OUTPUT") {
             Some(_) => Stdio::inherit(),
             None => Stdio::null(),
@@ -153,7 +153,7 @@ impl Process {
     }
 
     /// Time on a processor of all threads: the kernel counts it in nanoseconds.
-    fn nanoseconds(&self) -> f64 {
+    pub(crate) fn nanoseconds(&self) -> f64 {
         let tasks = format!("/proc/{}/task", self.0.id());
         let tasks = fs::read_dir(tasks).expect("it runs");
         tasks
@@ -170,7 +170,7 @@ impl Drop for Process {
     }
 }
 
-fn frontdoor(args: &[&str]) -> Process {
+pub(crate) fn frontdoor(args: &[&str]) -> Process {
     let binary = std::env::var_os("BENCH_FRONTDOOR");
     let binary = binary.map_or_else(
         || PathBuf::from(env!("CARGO_BIN_EXE_frontdoor")),
@@ -189,13 +189,13 @@ fn nats_server() -> PathBuf {
 }
 
 /// An address that was free a moment ago.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound")
 }
 
 /// Waits until an answer contains a text.
-async fn until(at: SocketAddr, path: &str, text: &str) {
+pub(crate) async fn until(at: SocketAddr, path: &str, text: &str) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

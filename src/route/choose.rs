@@ -13,7 +13,7 @@ use crate::region::{Health, RegionIndex};
 /// The most regions that are compared at the end; the nearest ones, if there are more.
 const PEERS: usize = 16;
 /// A region that fails so many calls is nobody's home.
-const RISKY: f64 = 0.01;
+pub(super) const RISKY: f64 = 0.01;
 
 #[derive(Debug, Clone, Copy)]
 struct Peer {

@@ -12,6 +12,7 @@ impl Draw {
     }
 
     /// A number in (0, 1), the same for the same seed, item and salt.
+    #[inline]
     pub(super) fn unit(self, item: usize, salt: u64) -> f64 {
         unit(mix(self.0
             ^ mix((item as u64)

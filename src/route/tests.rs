@@ -1,8 +1,10 @@
 //! Where calls go, by tables of regions.
 
+mod capacity;
 mod functions;
 mod laws;
 mod oracle;
+mod risk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -89,7 +89,7 @@ impl World for Now<'_> {
 }
 
 /// An endpoint that fails so many more calls than the best of its region is left alone while that one is there.
-const RISKIER: f64 = 0.01;
+pub(super) const RISKIER: f64 = 0.01;
 
 /// The less busy of two endpoints drawn from those that are as well as their region: round-trip time by calls on their
 /// way.

@@ -114,6 +114,7 @@ impl Fact {
 impl Column {
     /// The fact of a row, and its counters.
     #[must_use]
+    #[inline]
     pub fn get(&self, row: Row) -> Option<(&Fact, &Live)> {
         let (chunk, place) = split(row);
         let chunk = self.chunks.get(chunk)?.as_ref()?;
@@ -163,6 +164,7 @@ pub(super) fn narrow(count: u32) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
+#[inline]
 const fn split(row: Row) -> (usize, usize) {
     (row.0 as usize / CHUNK, row.0 as usize % CHUNK)
 }

@@ -3,7 +3,7 @@
 //! Remembers, forgets what is old, and holds within bounds what strangers may say. The table shows it every event and
 //! asks it with every snapshot.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,10 @@ struct Memory {
     /// Good and bad calls, in two halves of a window.
     traffic: Option<[(Instant, u32, u32); 2]>,
     canary: Option<Canaries>,
+    /// Versions that have workers, or had them.
     staffed: HashSet<VersionId, Fast>,
-    orphans: HashSet<VersionId, Fast>,
+    /// Those of them that have none any more, and since when.
+    orphans: HashMap<VersionId, Instant, Fast>,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ struct Canaries {
     last: Canary,
     row: u32,
     sick: bool,
+    /// No version had workers when the last one came back, so that it was about all of them. Else it was about one that had.
+    deserted: bool,
     at: Instant,
 }
 
@@ -174,7 +178,7 @@ impl Memory {
             traffic: None,
             canary: None,
             staffed: HashSet::default(),
-            orphans: HashSet::default(),
+            orphans: HashMap::default(),
         }
     }
 
@@ -255,6 +259,7 @@ impl Memory {
             last: outcome,
             row,
             sick,
+            deserted: self.reported.is_some() && self.orphans.len() == self.staffed.len(),
             at: now,
         });
     }
@@ -264,29 +269,40 @@ impl Memory {
             .reported
             .filter(|(_, last)| fresh(*last, HEARTBEAT, now));
         self.reported = Some((before.map_or(now, |(first, _)| first), now));
-        if report.full && !self.orphans.is_empty() {
-            // What is not listed is not deployed, and nobody's orphan.
-            let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
-            self.orphans.retain(|v| here.contains(v));
-        }
         for function in &report.functions {
             let version = function.version;
             if !function.deployed {
                 self.staffed.remove(&version);
                 self.orphans.remove(&version);
             } else if function.workers > 0 {
-                let came = !self.orphans.is_empty() && self.orphans.remove(&version);
-                let missed = |c: &Canaries| c.last == Canary::Workers;
-                if came && self.canary.as_ref().is_some_and(missed) {
-                    // What canaries missed has come: the next ones judge what is there now.
-                    self.canary = None;
-                }
-                if self.staffed.len() < VERSIONS {
-                    self.staffed.insert(version);
-                }
+                self.manned(version);
             } else if self.staffed.contains(&version) {
-                self.orphans.insert(version);
+                self.orphans.entry(version).or_insert(now);
             }
+        }
+        if report.full && !self.orphans.is_empty() {
+            // What is not listed is not deployed: nobody's orphan, and no version with workers.
+            let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
+            self.orphans.retain(|v, _| here.contains(v));
+            self.staffed.retain(|v| here.contains(v));
+        }
+    }
+
+    /// A version has workers. If canaries can have missed them, the next ones judge what is there now.
+    fn manned(&mut self, version: VersionId) {
+        // Mostly there are none, and then a report of thousands of versions looks for none of them.
+        let lost = match self.orphans.is_empty() {
+            true => None,
+            false => self.orphans.remove(&version),
+        };
+        // A region tries a version that has workers as long as any has. The workers of one that had none then were not tried.
+        let about = |c: &Canaries| c.deserted || lost.is_some_and(|at| at >= c.at);
+        let missed = |c: &Canaries| c.last == Canary::Workers && about(c);
+        if self.canary.as_ref().is_some_and(missed) {
+            self.canary = None;
+        }
+        if self.staffed.len() < VERSIONS {
+            self.staffed.insert(version);
         }
     }
 

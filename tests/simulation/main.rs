@@ -15,6 +15,7 @@
 )]
 
 mod baseline;
+mod capacity;
 mod edge;
 mod engine;
 mod grey;

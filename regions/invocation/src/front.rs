@@ -41,6 +41,7 @@ use crate::phase::Phases;
 use crate::record::Books;
 use crate::respond::{self, Refusal};
 use crate::siblings::Siblings;
+use crate::tasks::Aside;
 use crate::workers::Workers;
 
 pub(crate) use hold::Held;
@@ -70,6 +71,7 @@ pub(crate) struct Front {
     pub(crate) workers: Arc<Workers>,
     pub(crate) canaries: Canaries,
     pub(crate) recalls: Recalls,
+    pub(crate) aside: Aside,
     pub(crate) books: Books,
 }
 

@@ -102,7 +102,7 @@ impl Record {
         self.began.elapsed()
     }
 
-    /// Ends it. The first word counts: an answer that turns out to be none that can be wrapped was an answer.
+    /// Ends it. The first word counts.
     pub(crate) fn end(&self, ended: &Ended) {
         if self.ended.swap(true, Ordering::Relaxed) {
             return;

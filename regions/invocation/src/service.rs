@@ -34,11 +34,13 @@ use crate::record::Books;
 use crate::report;
 use crate::siblings::Siblings;
 use crate::stop::Stopping;
-use crate::tasks::Tasks;
+use crate::tasks::{Aside, Tasks};
 use crate::workers::Workers;
 
 /// How long the start waits for NATS. Without it the service starts all the same, and says so on `/health`.
 const NATS_AT_START: Duration = Duration::from_secs(3);
+/// How much is done at once aside of calls: each is a question to NATS, which has two seconds for its answer.
+const ASIDE: usize = 256;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +141,7 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         workers,
         canaries: Canaries::default(),
         recalls: Recalls::default(),
+        aside: Aside::new(background.tasks.clone(), ASIDE),
         books: Books { metrics, spans },
     });
     background.start(&front, waiting_cancels, admin, registry);

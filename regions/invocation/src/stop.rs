@@ -4,7 +4,7 @@
 //! 2. New calls are refused as not started. The port stays open: workers attach to it for the calls that run.
 //! 3. Running calls end by themselves (`stop.grace`); of what is left then, queued calls are refused, running ones cut.
 //! 4. No more connections; open ones close in order.
-//! 5. Cancellations that wait are sent, NATS is flushed, the admin port closes.
+//! 5. Cancellations that wait are sent, what was begun aside of calls ends, NATS is flushed, the admin port closes.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) struct Stopping<'a> {
     /// Connections and their streams.
     pub(crate) connections: &'a TaskTracker,
     pub(crate) tokens: &'a Tokens,
-    /// Reports, cancellations, the admin port.
+    /// Reports, cancellations, what is done aside of calls, the admin port.
     pub(crate) background: &'a TaskTracker,
     pub(crate) background_stop: &'a CancellationToken,
 }

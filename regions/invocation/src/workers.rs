@@ -29,8 +29,10 @@ use crowd::{Crowd, Heard};
 const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 /// Workers speak every half second: who says nothing for so long is late, and perhaps gone.
 const SILENT: Duration = Duration::from_millis(850);
-/// Versions whose workers are remembered after they are gone.
+/// Versions whose workers are remembered after they are gone; of more, those whose workers spoke last.
 const REMEMBERED: usize = 20_000;
+/// So many are forgotten at once, because that takes a look at all.
+const FORGOTTEN: usize = REMEMBERED / 8;
 /// Pause before subscribing again, should that ever fail.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -213,9 +215,7 @@ impl Workers {
         let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
         if said.standing == presence::Standing::Ready {
             let mut spoke = self.spoke.write().unwrap_or_else(PoisonError::into_inner);
-            if spoke.len() < REMEMBERED || spoke.contains_key(&said.version) {
-                spoke.insert(said.version, Instant::now());
-            }
+            remember(&mut spoke, said.version, Instant::now());
         }
         match said.standing {
             presence::Standing::Ready => _ = ready.insert(said.worker, Instant::now()),
@@ -240,6 +240,18 @@ impl Workers {
             self.changes.send_modify(|count| *count += 1);
         }
     }
+}
+
+/// Remembers when a worker of a version spoke. Of too many versions those are forgotten whose workers have been silent longest,
+/// which costs little: a call that could go elsewhere then waits for them as if this instance had just begun to hear.
+fn remember(spoke: &mut HashMap<VersionId, Instant>, version: VersionId, now: Instant) {
+    if spoke.len() >= REMEMBERED && !spoke.contains_key(&version) {
+        let mut times: Vec<Instant> = spoke.values().copied().collect();
+        let (_, newest, _) = times.select_nth_unstable(FORGOTTEN - 1);
+        let newest = *newest;
+        spoke.retain(|_, at| *at > newest);
+    }
+    spoke.insert(version, now);
 }
 
 #[cfg(test)]
@@ -295,6 +307,25 @@ mod tests {
         let waited = silent(&workers).await.expect("late");
         let soon = Duration::from_millis(20);
         assert!(waited >= SILENT - soon, "half a second is not silence");
+    }
+
+    #[test]
+    fn of_too_many_versions_those_are_forgotten_that_were_silent_longest() {
+        let id = |n: usize| VersionId::from_uuid(Uuid::from_u128(n as u128));
+        let mut spoke = HashMap::new();
+        let mut now = Instant::now();
+        let last = 2 * REMEMBERED;
+        for n in 1..=last {
+            for heard in [id(n), id(0)] {
+                now += Duration::from_millis(1);
+                remember(&mut spoke, heard, now);
+            }
+            assert!(spoke.len() <= REMEMBERED, "{n}");
+        }
+        assert!(spoke.contains_key(&id(last)), "new");
+        assert!(spoke.contains_key(&id(0)), "heard all the time");
+        assert!(!spoke.contains_key(&id(1)), "silent longest");
+        assert!(spoke.len() >= REMEMBERED - FORGOTTEN, "no others");
     }
 
     #[tokio::test]

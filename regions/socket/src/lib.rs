@@ -2,11 +2,14 @@
 //! is laid over.
 //!
 //! On such a connection each stream is a task of its own, and whichever writes first wakes the connection's task, which
-//! would send its few bytes at once; the next one's go out by another system call, and wake the other end again. So a
-//! write here first lets the tasks run that are ready already, and then goes out with all of theirs. That costs a turn of
-//! the scheduler, no time: where nothing else is ready, it goes out in the next instant.
+//! would send its few bytes at once; the next one's go out by another system call, and wake the other end again. The h2
+//! crate also wants each frame of some hundred bytes gone before it makes the next. So what is written here is kept, up to
+//! [`KEPT`] bytes, and a flush first lets the tasks run that are ready already; then all goes out. That costs a turn of the
+//! scheduler, no time: where nothing else is ready, it goes out in the next instant.
 //!
-//! Knows nothing of HTTP/2 but how a connection of it begins.
+//! So a flush that is done means that the bytes are as good as gone, and that this task is woken to flush again. A connection
+//! of the h2 crate reads and flushes whenever it is woken, which is all that is known of HTTP/2 here, besides how a
+//! connection of it begins.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,26 +19,33 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a client begins to speak HTTP/2 (RFC 9113 §3.4), as far as no other protocol does.
 const PREFACE: &[u8] = b"PRI ";
+/// What is kept at most, and the memory that a busy connection costs: a frame of full size and many small ones.
+pub const KEPT: usize = 32 * 1024;
+/// Flushes that may pass in one turn of the others. More only happen where nobody reads, and then nothing is put off.
+const FLUSHES: u8 = 64;
 
 /// A stream whose writes wait for other tasks' turns.
 #[derive(Debug)]
 pub struct Gathering<S> {
     stream: S,
     turn: Turn,
+    kept: Vec<u8>,
+    /// So much of it is written.
+    gone: usize,
 }
 
-/// Where the next write stands.
+/// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// It is not known yet whether anything is gained: nothing was read.
     Unknown,
     /// Nothing is gained: every write goes out at once.
     Never,
-    /// The next write lets others go first.
+    /// The next flush lets others go first.
     Others,
-    /// Others go first; their turn is over when the writer is polled again.
-    Theirs,
-    /// Writes go out, until what there was is flushed.
+    /// Others go first, until the writer is woken and reads again. So many flushes were put off.
+    Theirs(u8),
+    /// What is kept goes out.
     Ours,
 }
 
@@ -44,35 +54,59 @@ enum Turn {
 impl<S> Gathering<S> {
     /// For a connection that carries many streams.
     pub const fn new(stream: S) -> Self {
-        Self {
-            stream,
-            turn: Turn::Others,
-        }
+        Self::with(stream, Turn::Others)
     }
 
     /// For an accepted connection: gathers only if the peer begins to speak HTTP/2.
     pub const fn if_many(stream: S) -> Self {
+        Self::with(stream, Turn::Unknown)
+    }
+
+    const fn with(stream: S, turn: Turn) -> Self {
         Self {
             stream,
-            turn: Turn::Unknown,
+            turn,
+            kept: Vec::new(),
+            gone: 0,
         }
     }
 
-    /// Whether a write may go out now; else the task is woken when the others have had their turn.
-    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
-        match self.turn {
-            Turn::Others => {
-                self.turn = Turn::Theirs;
-                // To the end of the queue: a task that wakes itself comes after all that are ready.
-                cx.waker().wake_by_ref();
-                Poll::Pending
+    const fn keeps(&self) -> bool {
+        !matches!(self.turn, Turn::Unknown | Turn::Never)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Gathering<S> {
+    /// Writes what is kept.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest @ [_, ..]) = self.kept.get(self.gone..) {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.gone += written,
             }
-            Turn::Theirs => {
-                self.turn = Turn::Ours;
-                Poll::Ready(())
-            }
-            Turn::Unknown | Turn::Never | Turn::Ours => Poll::Ready(()),
         }
+        self.gone = 0;
+        self.kept.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps `pieces`, or writes what is kept to make room for them. `None` if there is none even then.
+    fn poll_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<Option<usize>>> {
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if self.kept.len() + length > KEPT {
+            ready!(self.poll_drain(cx))?;
+        }
+        if length > KEPT {
+            return Poll::Ready(Ok(None));
+        }
+        for piece in pieces {
+            self.kept.extend_from_slice(piece);
+        }
+        Poll::Ready(Ok(Some(length)))
     }
 }
 
@@ -84,14 +118,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathering<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.turn == Turn::Unknown {
-            let first = buf.filled().get(before..).unwrap_or_default();
-            if !first.is_empty() {
-                self.turn = match first.starts_with(PREFACE) {
-                    true => Turn::Others,
-                    false => Turn::Never,
-                };
+        match self.turn {
+            Turn::Unknown => {
+                let first = buf.filled().get(before..).unwrap_or_default();
+                if !first.is_empty() {
+                    self.turn = match first.starts_with(PREFACE) {
+                        true => Turn::Others,
+                        false => Turn::Never,
+                    };
+                }
             }
+            Turn::Theirs(_) => self.turn = Turn::Ours,
+            Turn::Never | Turn::Others | Turn::Ours => {}
         }
         read
     }
@@ -103,7 +141,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if self.keeps()
+            && let Some(kept) = ready!(self.poll_keep(cx, &[IoSlice::new(buf)]))?
+        {
+            return Poll::Ready(Ok(kept));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -112,7 +154,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if self.keeps()
+            && let Some(kept) = ready!(self.poll_keep(cx, bufs))?
+        {
+            return Poll::Ready(Ok(kept));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -121,14 +167,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() && self.turn == Turn::Ours {
+        if !self.kept.is_empty() {
+            match self.turn {
+                Turn::Others => {
+                    self.turn = Turn::Theirs(1);
+                    // To the end of the queue: a task that wakes itself comes after all that are ready.
+                    cx.waker().wake_by_ref();
+                    return Poll::Ready(Ok(()));
+                }
+                Turn::Theirs(flushes @ ..FLUSHES) => {
+                    self.turn = Turn::Theirs(flushes + 1);
+                    return Poll::Ready(Ok(()));
+                }
+                Turn::Theirs(_) | Turn::Ours | Turn::Unknown | Turn::Never => {
+                    self.turn = Turn::Ours;
+                    ready!(self.poll_drain(cx))?;
+                }
+            }
+        }
+        if matches!(self.turn, Turn::Theirs(_) | Turn::Ours) {
             self.turn = Turn::Others;
         }
-        flushed
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

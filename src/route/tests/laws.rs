@@ -6,44 +6,51 @@ use super::*;
 use crate::region::Health;
 use crate::route::{
     rank,
-    world::{Known, Site},
+    world::{Known, RISKIER, Site},
 };
 
-/// One region in a few numbers: health of each endpoint, round-trip time, draining, weight.
-type Sketch = (Vec<u8>, Option<u32>, bool, f64);
+/// One region in a few numbers: health and risk of each endpoint, round-trip time, draining, weight.
+type Sketch = (Vec<(u8, f64)>, Option<u32>, bool, f64);
 
 fn sketch() -> impl Strategy<Value = Sketch> {
+    let risk = prop_oneof![
+        2 => Just(0.0_f64),
+        1 => 0.0_f64..0.03,
+        1 => 0.0_f64..1.0,
+    ];
     (
-        proptest::collection::vec(0_u8..4, 0..4),
+        proptest::collection::vec((0_u8..4, risk), 0..4),
         proptest::option::of(0_u32..2_000_000),
         proptest::bool::weighted(0.2),
         0.001..100.0,
     )
 }
 
-/// Builds views as the table does: a region is as well as the best of its endpoints.
+/// Builds views as the table does: a region is as well as the best of its endpoints, and fails as rarely as the best of those.
 fn build(sketches: Vec<Sketch>) -> Snapshot {
     let regions = sketches.into_iter().enumerate();
     world(
         regions
-            .map(|(n, (healths, rtt, draining, weight))| {
+            .map(|(n, (endpoints, rtt, draining, weight))| {
                 let name = format!("r{n}");
                 let mut view = region(&name, Health::Down, 0);
-                let healths = healths.into_iter().map(|h| Health::ALL[usize::from(h)]);
                 view.endpoints = (1..)
-                    .zip(healths)
-                    .map(|(port, health)| EndpointView {
+                    .zip(endpoints)
+                    .map(|(port, (health, risk))| EndpointView {
                         address: SocketAddr::from(([127, 0, 0, 1], port)),
-                        health,
+                        health: Health::ALL[usize::from(health)],
                         rtt: None,
                         tally: Arc::default(),
                         dropped: false,
-                        risk: 0.0,
+                        risk,
                         grey: false,
                     })
                     .collect();
                 let best = view.endpoints.iter().map(|e| e.health).max();
                 view.health = best.unwrap_or(Health::Down);
+                let usable = view.endpoints.iter().filter(|e| e.health == view.health);
+                let risk = usable.map(|e| e.risk).min_by(f64::total_cmp);
+                view.risk = risk.unwrap_or_default();
                 view.rtt = rtt.map(|micros| Duration::from_micros(u64::from(micros)));
                 (view.draining, view.weight) = (draining, weight);
                 view
@@ -79,6 +86,8 @@ proptest! {
                 .expect("neither draining, nor tried, nor without an address");
             let endpoint = view.endpoints.iter().find(|e| e.address == decision.address);
             prop_assert_eq!(endpoint.map(|e| e.health), Some(view.health));
+            let sure = endpoint.is_some_and(|e| e.risk <= view.risk + RISKIER);
+            prop_assert!(sure, "nothing riskier while there is better: {:?}", view.endpoints);
             let best = open().filter_map(|(_, view)| rank::tier(&Site::from(view), &Known::Nothing)).min();
             prop_assert_eq!(rank::tier(&Site::from(view), &Known::Nothing), best, "nothing worse while there is better");
         }

@@ -9,16 +9,32 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::region::Endpoint;
+use crate::route::choose::RISKY;
 use crate::route::rank::{self, Tier};
+use crate::route::world::RISKIER;
 use crate::table::{Event, Limits, ProbeOutcome, ServedOutcome, Table};
 
 /// What a region said: nothing, that it has not the function, or slots, free and queued of it.
-type Said = Option<Option<(u32, u32, u32)>>;
+pub(super) type Said = Option<Option<(u32, u32, u32)>>;
 
-/// One region: round-trip time, how its last checks went, what it said, calls in flight there, what calls taught, weight.
-type Sketch = (u64, u8, Said, u8, u8, f64);
+/// One region.
+#[derive(Debug, Clone)]
+pub(super) struct Sketch {
+    /// Its round-trip time in milliseconds.
+    pub(super) rtt: u64,
+    /// Its last checks: those above three were missed.
+    pub(super) checks: u8,
+    pub(super) said: Said,
+    /// Calls in flight there.
+    pub(super) flights: u8,
+    /// What calls taught: that it is not there, that it fails, that it failed a while ago; nothing from three on.
+    pub(super) taught: u8,
+    pub(super) weight: f64,
+    /// The share of calls that fails there.
+    pub(super) risk: f64,
+}
 
-fn function() -> FunctionId {
+pub(super) fn function() -> FunctionId {
     "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"
         .parse()
         .expect("valid")
@@ -31,7 +47,24 @@ fn sketch() -> impl Strategy<Value = Sketch> {
         4 => (0_u32..20, 0_u32..20, 0_u32..30).prop_map(|said| Some(Some(said))),
     ];
     let rtt = prop_oneof![Just(10), 1_u64..200];
-    (rtt, 0_u8..8, said, 0_u8..6, 0_u8..8, 0.1..4.0)
+    // Around the share from which on a region is nobody's home, and up to where no distance makes up for it.
+    let risk = prop_oneof![
+        2 => Just(0.0_f64),
+        1 => 0.0_f64..0.03,
+        1 => 0.0_f64..1.0,
+    ];
+    let numbers = (rtt, 0_u8..8, said, 0_u8..6, 0_u8..8, 0.1_f64..4.0, risk);
+    numbers.prop_map(
+        |(rtt, checks, said, flights, taught, weight, risk)| Sketch {
+            rtt,
+            checks,
+            said,
+            flights,
+            taught,
+            weight,
+            risk,
+        },
+    )
 }
 
 fn report(region: RegionName, said: Option<(u32, u32, u32)>) -> Report {
@@ -62,17 +95,18 @@ fn report(region: RegionName, said: Option<(u32, u32, u32)>) -> Report {
 }
 
 /// The snapshot after all of it, so much later, and the calls that are on their way.
-fn build(sketches: &[Sketch], age: Duration) -> (Snapshot, Vec<crate::region::Flight>) {
+pub(super) fn build(sketches: &[Sketch], age: Duration) -> (Snapshot, Vec<crate::region::Flight>) {
     let now = Instant::now();
     let name = |n: usize| -> RegionName { format!("r{n}").parse().expect("valid") };
-    let named = sketches.iter().enumerate().map(|(n, s)| (name(n), s.5));
+    let named = sketches.iter().enumerate();
+    let named = named.map(|(n, sketch)| (name(n), sketch.weight));
     let mut table = Table::new(named, Limits::default());
     let address = |n: usize| SocketAddr::from(([127, 0, 0, 1], u16::try_from(n).expect("few") + 1));
     let target = Some(Target {
         function: function(),
         version: None,
     });
-    for (n, (rtt, misses, said, _, taught, _)) in sketches.iter().enumerate() {
+    for (n, sketch) in sketches.iter().enumerate() {
         let region = RegionIndex(n);
         let endpoint = Endpoint {
             region,
@@ -80,15 +114,15 @@ fn build(sketches: &[Sketch], age: Duration) -> (Snapshot, Vec<crate::region::Fl
         };
         let addresses = vec![address(n)];
         table.apply(Event::Resolved { region, addresses }, now);
-        let good = ProbeOutcome::Good(Duration::from_millis(*rtt));
-        let bad = (0..misses.saturating_sub(3)).map(|_| ProbeOutcome::Bad);
+        let good = ProbeOutcome::Good(Duration::from_millis(sketch.rtt));
+        let bad = (0..sketch.checks.saturating_sub(3)).map(|_| ProbeOutcome::Bad);
         for outcome in std::iter::once(good).chain(bad) {
             table.apply(Event::Probed { endpoint, outcome }, now);
         }
-        if let Some(said) = said {
-            table.apply(Event::Heard(report(name(n), *said)), now);
+        if let Some(said) = sketch.said {
+            table.apply(Event::Heard(report(name(n), said)), now);
         }
-        let lesson = match taught {
+        let lesson = match sketch.taught {
             0 => Some(ServedOutcome::NotHere),
             1 | 2 => Some(ServedOutcome::Declined),
             _ => None,
@@ -101,18 +135,43 @@ fn build(sketches: &[Sketch], age: Duration) -> (Snapshot, Vec<crate::region::Fl
             };
             table.apply(event, now);
         }
-        if *taught == 2 {
+        if sketch.taught == 2 {
             table.apply(Event::Tick, now + Duration::from_secs(6));
         }
     }
-    let snapshot = table.snapshot(now + age);
+    let snapshot = risky(table.snapshot(now + age), sketches);
     let row = snapshot.row(function(), None);
     let mut flights = Vec::new();
     for (n, sketch) in sketches.iter().enumerate() {
         let depart = |_| snapshot.depart(RegionIndex(n), address(n), row);
-        flights.extend((0..sketch.3).map(depart));
+        flights.extend((0..sketch.flights).map(depart));
     }
     (snapshot, flights)
+}
+
+/// The same with the share of calls that fails in each region, which a table would learn by and by. Each has a second
+/// address, where twice as many fail.
+fn risky(world: Snapshot, sketches: &[Sketch]) -> Snapshot {
+    let Snapshot {
+        epoch,
+        mut regions,
+        catalog,
+        ..
+    } = world;
+    for (view, sketch) in regions.iter_mut().zip(sketches) {
+        view.risk = sketch.risk;
+        for endpoint in &mut view.endpoints {
+            endpoint.risk = sketch.risk;
+        }
+        let second = view.endpoints.first().map(|first| EndpointView {
+            address: SocketAddr::from(([127, 0, 0, 2], first.address.port())),
+            tally: Arc::default(),
+            risk: (sketch.risk * 2.0).min(1.0),
+            ..first.clone()
+        });
+        view.endpoints.extend(second);
+    }
+    Snapshot::new(epoch, regions, catalog)
 }
 
 /// The same choice in the plainest way, as the oracle of the quick one: everything is read, nothing is left early.
@@ -162,7 +221,7 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
     let home = ask.affinity.and_then(|key| {
         let idle = rivals.iter().filter(|(_, site, known, _)| {
             let parts = rank::predicted(site, known, policy);
-            parts.wait + parts.cold <= 0.0
+            parts.wait + parts.cold <= 0.0 && site.risk < RISKY
         });
         let likes = |(region, site, ..): &(RegionIndex, Site, Known, f64)| {
             (affinity::score(key, site.key, site.weight), *region)
@@ -214,7 +273,13 @@ proptest! {
             prop_assert_eq!(site, &Site::from(view));
         }
         let trace = Trace::record(&snapshot, &policy, &ask, seed);
-        let quick = decide(&snapshot, &policy, &ask, seed).map(|made| (made.region, made.reason));
+        let made = decide(&snapshot, &policy, &ask, seed);
+        if let Ok(made) = made {
+            let view = &snapshot.regions[made.region.0];
+            let endpoint = view.endpoints.iter().find(|e| e.address == made.address);
+            prop_assert!(endpoint.is_some_and(|e| e.risk <= view.risk + RISKIER));
+        }
+        let quick = made.map(|made| (made.region, made.reason));
         prop_assert_eq!(quick, trace.decide(), "of a copy");
         if let Some(plain) = plainly(&trace) {
             prop_assert_eq!(quick, Ok(plain));

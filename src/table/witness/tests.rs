@@ -57,8 +57,19 @@ fn said(edge: u64, seq: u64, sight: Sight, canary: Option<Canary>) -> Event {
 }
 
 fn reported(seq: u64, workers: u32) -> Event {
-    let id = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
-    let function = FunctionReport::deployed(id.parse().expect("id"), id.parse().expect("id"));
+    staffing(seq, &[(1, workers)])
+}
+
+/// A full report of some versions, each with so many workers.
+fn staffing(seq: u64, versions: &[(u8, u32)]) -> Event {
+    let version = |&(n, workers): &(u8, u32)| {
+        let id = format!("7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a1{n}");
+        FunctionReport {
+            workers,
+            slots: workers,
+            ..FunctionReport::deployed(id.parse().expect("id"), id.parse().expect("id"))
+        }
+    };
     Event::Heard(Report {
         v: report::VERSION,
         region: "us-east".parse().expect("valid"),
@@ -68,11 +79,7 @@ fn reported(seq: u64, workers: u32) -> Event {
         queued: 0,
         running: 0,
         full: true,
-        functions: vec![FunctionReport {
-            workers,
-            slots: workers,
-            ..function
-        }],
+        functions: versions.iter().map(version).collect(),
     })
 }
 
@@ -277,5 +284,43 @@ fn workers_that_come_back_make_a_deserted_region_well() {
         assert!(condition(&mut table, now).sick, "nobody came");
         table.apply(reported(4, 1), now);
         assert_eq!(condition(&mut table, now).sick, sick, "{found:?}");
+    }
+}
+
+#[test]
+fn only_workers_that_canaries_can_have_missed_make_a_region_well() {
+    let both = |one, two| -> Vec<(u8, u32)> { vec![(1, one), (2, two)] };
+    for (before, after, sick) in [
+        // The first has workers that take nothing: who comes for the second proves nothing of them.
+        ([both(1, 1), both(1, 0)], [both(1, 0), both(1, 1)], true),
+        // They are replaced.
+        ([both(1, 1), both(1, 0)], [both(0, 0), both(1, 0)], false),
+        // Nobody has any: whoever comes was missed, whether ever seen before or not.
+        ([both(1, 1), both(0, 0)], [both(0, 0), both(0, 1)], false),
+        ([both(1, 0), both(0, 0)], [both(0, 0), both(0, 1)], false),
+        // The one that had workers is not deployed any more.
+        (
+            [both(1, 1), vec![(2, 0)]],
+            [vec![(2, 0)], vec![(2, 1)]],
+            false,
+        ),
+    ] {
+        let (mut table, mut now) = table();
+        for (seq, versions) in (1..).zip(&before) {
+            now += Duration::from_millis(250);
+            table.apply(staffing(seq, versions), now);
+        }
+        now += Duration::from_millis(250);
+        for _ in 0..3 {
+            let (region, outcome) = (REGION, Canary::Workers);
+            table.apply(Event::Canary { region, outcome }, now);
+        }
+        assert!(condition(&mut table, now).sick, "{before:?}");
+        for (seq, versions) in (3..).zip(&after) {
+            now += Duration::from_millis(250);
+            table.apply(staffing(seq, versions), now);
+        }
+        let found = condition(&mut table, now).sick;
+        assert_eq!(found, sick, "{before:?} {after:?}");
     }
 }

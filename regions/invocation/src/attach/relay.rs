@@ -76,7 +76,8 @@ pub(crate) struct Relay {
     broken: bool,
     call: Call,
     closing: Option<Close>,
-    record: Arc<Record>,
+    /// `None` once the caller gets something else than this.
+    record: Option<Arc<Record>>,
     status: StatusCode,
     first_byte: Duration,
     /// Bytes passed on.
@@ -120,9 +121,14 @@ impl Relay {
             closing: Some(arrival.closing),
             status: head.status,
             first_byte: record.age(),
-            record,
+            record: Some(record),
             sent: 0,
         }
+    }
+
+    /// The caller gets something else: how the call ended is for whoever says so to note.
+    pub(crate) fn disown(&mut self) {
+        self.record = None;
     }
 
     /// Takes in what comes, up to `each` bytes and the room on the shelf. A stream that ends by then is done with for its
@@ -255,13 +261,15 @@ impl Drop for Relay {
         } else {
             Outcome::CallerLeft
         };
-        self.record.end(&Ended {
-            outcome,
-            status: Some(self.status),
-            version: Some(self.call.version().id),
-            first_byte: Some(self.first_byte),
-            sent: self.sent,
-        });
+        if let Some(record) = &self.record {
+            record.end(&Ended {
+                outcome,
+                status: Some(self.status),
+                version: Some(self.call.version().id),
+                first_byte: Some(self.first_byte),
+                sent: self.sent,
+            });
+        }
     }
 }
 

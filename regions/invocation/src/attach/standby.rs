@@ -41,7 +41,7 @@ use pool::Pool;
 
 pub(crate) use speak::speak;
 
-/// Versions with standing streams; more are queued for as ever.
+/// Versions with standing streams, now or a moment ago; more are queued for as ever.
 const VERSIONS: usize = 20_000;
 /// A call given back by so many workers in a row takes the queue's way.
 const TRIES: usize = 3;
@@ -167,6 +167,13 @@ impl Standby {
         ranks.map(|rank| rank.pool.len()).sum()
     }
 
+    /// Forgets versions for which nothing stands any more: over the life of this instance there may be any number of them.
+    fn forget(&self) {
+        if let Some(ranks) = lock(&self.ranks).as_mut() {
+            ranks.retain(|_, rank| !rank.is_over());
+        }
+    }
+
     /// Tries to bring a call to a worker at once. `frame` is the call, encoded for a standing stream.
     pub(crate) async fn hand(&self, call: &Call, frame: &Bytes, metrics: &Metrics) -> Way {
         for _ in 0..TRIES {
@@ -235,8 +242,7 @@ impl Standby {
         if let Some(stream) = rank.pool.take(rand::random(), may) {
             return Found::Stream(stream);
         }
-        let lately = rank.last.is_some_and(|last| last.elapsed() < LATELY);
-        if !lately || rank.waiting.len() >= WAITING {
+        if !rank.came_lately() || rank.waiting.len() >= WAITING {
             return Found::None;
         }
         let (waiting, next) = oneshot::channel();
@@ -282,6 +288,21 @@ impl Standby {
             Ok(()) => Ok(standing()),
             Err(_) => Err(AttachRefusal::Over),
         }
+    }
+}
+
+// === impl Rank ===
+
+impl Rank {
+    /// Whether the next stream may be a moment away.
+    fn came_lately(&self) -> bool {
+        self.last.is_some_and(|last| last.elapsed() < LATELY)
+    }
+
+    /// Whether no stream stands, none is expected, and no call waits for one.
+    fn is_over(&self) -> bool {
+        let nobody_waits = self.waiting.iter().all(oneshot::Sender::is_closed);
+        nobody_waits && self.pool.len() == 0 && !self.came_lately()
     }
 }
 

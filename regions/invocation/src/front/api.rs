@@ -212,16 +212,25 @@ pub(super) async fn deliver(
         claimed,
     } = taken?;
     let response = respond::container(stamp, head, claimed);
-    let relay = Body::Relay(Box::new(relay));
+    let mut relay = Body::Relay(Box::new(relay));
     match wrapping {
         Wrapping::None => Ok(response.map(|()| relay)),
-        Wrapping::Json => {
-            let body = Limited::new(relay, TO_WRAP).collect().await;
-            let body = body.map_err(|_| Refusal::NotWrapped)?.to_bytes();
-            let wrapped = wrap::wrap(stamp.id, response.status(), percent(&response), &body);
-            Ok(json(response, wrapped.ok_or(Refusal::NotWrapped)?))
-        }
+        Wrapping::Json => match wrapped(stamp, &response, &mut relay).await {
+            Some(wrapped) => Ok(json(response, wrapped)),
+            None => {
+                if let Body::Relay(relay) = &mut relay {
+                    relay.disown();
+                }
+                Err(Refusal::NotWrapped)
+            }
+        },
     }
+}
+
+/// An answer and its body in JSON; `None` if that cannot be.
+async fn wrapped(stamp: &Stamp, response: &Response<()>, body: &mut Body) -> Option<Vec<u8>> {
+    let body = Limited::new(body, TO_WRAP).collect().await.ok()?.to_bytes();
+    wrap::wrap(stamp.id, response.status(), percent(response), &body)
 }
 
 /// How far a call is, as its container says.

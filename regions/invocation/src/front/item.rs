@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use frontdoor_protocol::attach;
+use frontdoor_protocol::attach::{self, HEAD_LIMIT, HEADERS_LIMIT};
 use frontdoor_protocol::envelope::{
     ConnectionConfig, DIRECT_RESPONSE_LIMIT, Http1ProtocolConfig, StatelessConfig, StringKv,
     Timestamp, WorkerInvokeFunctionRequest,
@@ -81,7 +81,7 @@ pub(super) fn work(
             life, unwrapped, ..
         } => through_api(request, region, *life, *unwrapped),
     };
-    Ok(WorkerInvokeFunctionRequest {
+    let work = WorkerInvokeFunctionRequest {
         request_id: id.to_string(),
         nca_id: caller.account.as_ref().to_owned(),
         subject: caller.subject.as_ref().to_owned(),
@@ -94,7 +94,11 @@ pub(super) fn work(
         request_method: request.head.method.to_string(),
         request_path: path.unwrap_or_else(|| "/".to_owned()),
         ..WorkerInvokeFunctionRequest::default()
-    })
+    };
+    match wants_streamed(&request.head.headers) && !is_fetchable(&work) {
+        true => Err(Refusal::HeadTooLarge),
+        false => Ok(work),
+    }
 }
 
 /// Whether the caller wants that nothing of the call but ids and tokens goes through NATS.
@@ -106,11 +110,22 @@ pub(super) fn wants_streamed(headers: &HeaderMap) -> bool {
 
 /// Takes what the item says of the request out of it: the head that its worker will fetch.
 pub(super) fn take_head(work: &mut WorkerInvokeFunctionRequest) -> Vec<u8> {
-    let method = std::mem::take(&mut work.request_method);
-    let path = std::mem::take(&mut work.request_path);
-    let headers = std::mem::take(&mut work.request_headers);
-    let pairs = headers.iter().map(|h| (h.key.as_str(), h.value.as_str()));
-    attach::request::encode(&method, &path, pairs)
+    let head = head(work);
+    work.request_method = String::new();
+    work.request_path = String::new();
+    work.request_headers = Vec::new();
+    head
+}
+
+/// Whether a worker reads the head of a request that it fetches. Of what travels in the item it reads any number of headers.
+fn is_fetchable(work: &WorkerInvokeFunctionRequest) -> bool {
+    work.request_headers.len() <= HEADERS_LIMIT && head(work).len() <= HEAD_LIMIT
+}
+
+fn head(work: &WorkerInvokeFunctionRequest) -> Vec<u8> {
+    let headers = work.request_headers.iter();
+    let pairs = headers.map(|h| (h.key.as_str(), h.value.as_str()));
+    attach::request::encode(&work.request_method, &work.request_path, pairs)
 }
 
 /// Where and with which tokens a worker attaches.
@@ -329,6 +344,36 @@ mod tests {
         assert_eq!(item.request_id, ID);
         let left = (item.request_method, item.request_path, item.request_headers);
         assert_eq!(left, (String::new(), String::new(), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_streamed_whole_has_a_head_that_a_worker_reads() {
+        // Three headers are ours, and one says how it is to be streamed.
+        let most = HEADERS_LIMIT - 4;
+        for (streamed, count, length, taken) in [
+            ("true", most, 1, true),
+            ("true", most + 1, 1, false),
+            ("false", most + 1, 1, true),
+            ("true", 1, HEAD_LIMIT, false),
+            ("false", 1, HEAD_LIMIT, true),
+        ] {
+            let value = vec![b'x'; length];
+            let mut given = vec![("x-a", &value[..]); count];
+            given.push((
+                "nvcf-feature-enable-only-stream-full-request",
+                streamed.as_bytes(),
+            ));
+            let item = build(&facts("/", &given));
+            assert_eq!(item.is_ok(), taken, "{count} of {length}, {streamed}");
+            match item {
+                Ok(mut item) if streamed == "true" => {
+                    let head = attach::request::RequestHead::decode(&take_head(&mut item));
+                    assert!(matches!(head, Ok(Some(_))), "{head:?}");
+                }
+                Ok(_) => {}
+                Err(refusal) => assert!(matches!(refusal, Refusal::HeadTooLarge)),
+            }
+        }
     }
 
     #[test]

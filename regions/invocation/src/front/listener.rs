@@ -214,13 +214,17 @@ async fn serve(
     let _ = prepare(&stream);
     let stream: Box<dyn Io> = match &tls {
         None => Box::new(stream),
-        Some(tls) => match secure::handshake(tls, stream).await {
-            Some(stream) => Box::new(stream),
-            None => {
-                connections.dec();
-                return;
+        Some(tls) => {
+            // No request has begun on it, so there is nothing that a stop would wait for.
+            let handshake = secure::handshake(tls, stream);
+            match tokens.close.run_until_cancelled(handshake).await.flatten() {
+                Some(stream) => Box::new(stream),
+                None => {
+                    connections.dec();
+                    return;
+                }
             }
-        },
+        }
     };
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);

@@ -3,6 +3,7 @@
 //!
 //! Ours never do that: the service tells them to take their time, and keeps the call (`hold.rs`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,7 +84,10 @@ impl Front {
         if let Ok(answer) = &taken
             && answer.head.status != StatusCode::ACCEPTED
         {
-            self.dispatch.untrack(stamp.id).await;
+            // The caller need not wait for NATS to forget it.
+            let (dispatch, id) = (Arc::clone(&self.dispatch), stamp.id);
+            let untrack = async move { dispatch.untrack(id).await };
+            self.aside.run(untrack).await;
         }
         self.hand_out(stamp, target, taken, wrapping).await
     }

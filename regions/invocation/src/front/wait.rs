@@ -6,12 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use frontdoor_protocol::attach::handover::Handover;
-use frontdoor_protocol::envelope::WorkerInvokeFunctionRequest;
+use frontdoor_protocol::attach::handover;
+use frontdoor_protocol::envelope::{MESSAGE_LIMIT, WorkerInvokeFunctionRequest};
 use frontdoor_protocol::headers::Execution;
 use frontdoor_protocol::names::RequestId;
-use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -71,15 +69,10 @@ impl Wait<'_> {
             recalls,
             workers,
         } = self;
-        let item = Bytes::from(work.encode_to_vec());
+        let frame = handover::frame(deadline_unix_ms, &work);
         drop(work);
-        if let Ok(frame) = (Handover {
-            deadline_ms: deadline_unix_ms,
-            item: &item,
-        })
-        .encode()
-        {
-            let frame = Bytes::from(frame);
+        let item = handover::item_of(&frame);
+        if item.len() <= MESSAGE_LIMIT {
             let way = standby.hand(call, &frame, &dispatch.metrics);
             match tokio::time::timeout_at(deadline, way).await {
                 Ok(Way::Answered(arrival)) => return Ok(arrival),

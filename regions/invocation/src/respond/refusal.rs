@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
     Poll(PollError),
     /// A header's value cannot travel in a work item, which holds text.
     HeaderText(http::HeaderName),
-    /// The request line and headers do not fit into a work item.
+    /// The request line and headers do not fit into a work item, or are more than a worker reads that fetches them.
     HeadTooLarge,
     /// The caller may not call.
     Denied(Denied),
@@ -215,7 +215,7 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head-too-large",
                 "The request's headers are too large",
-                "path and headers do not fit into a work item; send less of them".to_owned(),
+                "path and headers are more than a worker can be sent; send less of them".to_owned(),
             ),
             Self::Denied(denied) => denied_facts(*denied),
             Self::UnknownVersion => (

@@ -267,6 +267,50 @@ async fn exec_wraps_and_unwraps() {
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_wrapped_counts_as_what_its_caller_got() {
+    let world = World::start().await;
+    let puller = Puller::new(&world).await;
+    let long = format!("\"{}\"", "x".repeat(5 << 20));
+    let cases = [
+        ("20", "no JSON", 1),
+        ("1", "no JSON", 2),
+        ("20", long.as_str(), 3),
+    ];
+    for (window, answer, refused) in cases {
+        let caller = async {
+            let reply = invoke(&world, "exec", window, full(r#"{"requestBody":1}"#)).await;
+            match reply.status {
+                202 => poll(&world, "exec", reply.header("nvcf-reqid").unwrap(), "20").await,
+                _ => reply,
+            }
+        };
+        let worker = async {
+            let work = puller.next().await;
+            if window == "1" {
+                // Time for the caller's window to end.
+                tokio::time::sleep(Duration::from_millis(1_200)).await;
+            }
+            let mut claimed = work.claim().await.expect("granted");
+            claimed.head(200, &[]).await;
+            for piece in answer.as_bytes().chunks(64 * 1024) {
+                if claimed.body.send_data(piece.to_vec().into()).await.is_err() {
+                    break;
+                }
+            }
+            let _ = claimed.finish().await;
+        };
+        let (reply, ()) = tokio::join!(caller, worker);
+        assert_eq!(reply.status, 502, "{}", reply.text());
+        let problem = reply.problem();
+        assert_eq!(problem["type"], "urn:frontdoor:problem:not-wrapped");
+        for (outcome, count) in [("worker", refused), ("answered", 0), ("caller_left", 0)] {
+            let line = format!("frontdoor_invocation_calls_total{{outcome=\"{outcome}\"}} {count}");
+            assert!(world.metric(&line).await, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_api_does_not_take_is_said() {
     let world = World::start().await;
     let long = json!({"requestBody": "x".repeat(2 << 20)}).to_string();

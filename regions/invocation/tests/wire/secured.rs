@@ -1,9 +1,11 @@
-//! Authorities over TLS: known by a certificate for their name from the configured file, and by nothing else.
+//! Authorities over TLS: known by a certificate for their name from the configured file, and by nothing else. And what the port
+//! for edges adds to a stop.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frontdoor_protocol::authority::{ClientInvokeRequest, ClientInvokeResponse, FunctionVersion};
@@ -18,12 +20,12 @@ use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{BoxBody, Reply, ask, call, empty, full};
-use crate::world::{Choices, FUNCTION, VERSION, World};
+use crate::world::{Choices, FUNCTION, VERSION, World, free_address, until};
 
 /// Who signs certificates.
 struct Signer {
@@ -55,6 +57,17 @@ impl Signer {
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config
+    }
+
+    /// A certificate and its key, as files.
+    fn files(&self, folder: &Path, name: &str) -> [String; 2] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        [
+            write(folder, "cert.pem", &certificate.pem()),
+            write(folder, "key.pem", &key.serialize_pem()),
+        ]
     }
 }
 
@@ -227,4 +240,32 @@ async fn a_file_of_authorities_that_is_none_stops_the_start() {
         error.contains("empty.pem") && error.contains("no certificate"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_who_stalls_in_a_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = Signer::new();
+    let [cert, key] = signer.files(folder.path(), "localhost");
+    let client_ca = write(folder.path(), "ca.pem", &signer.pem);
+    let listen = free_address();
+    let mut world = World::with(Choices {
+        auth: format!(
+            "[tls]\nlisten = \"{listen}\"\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {client_ca:?}\n"
+        ),
+        ..Choices::default()
+    })
+    .await;
+    let stalled = TcpStream::connect(listen).await.unwrap();
+    until("the connection", || async {
+        let open = world.metric("frontdoor_invocation_connections 1").await;
+        open.then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    world.shutdown.cancel();
+    world.stopped().await.expect("in order");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    drop(stalled);
 }

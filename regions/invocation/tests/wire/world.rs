@@ -58,7 +58,7 @@ pub(crate) struct Choices {
     pub(crate) grace: &'static str,
     pub(crate) trusted: &'static str,
     pub(crate) workers: &'static str,
-    /// TOML of the table `auth`, with its header.
+    /// TOML of more tables, mostly `auth`, with their headers.
     pub(crate) auth: String,
     pub(crate) patience: &'static str,
 }

@@ -5,7 +5,9 @@
 //! item carries is fetched by GET attach, as ever. The worker answers with a `ResponseHead`; one that says
 //! `frontdoor-claim: returned` gives the call back.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use prost::Message;
 
 use super::{CLAIM, CLAIM_RETURNED, ResponseHead};
 use crate::envelope::MESSAGE_LIMIT;
@@ -30,22 +32,6 @@ pub struct TooLong(usize);
 // === impl Handover ===
 
 impl<'a> Handover<'a> {
-    /// The bytes.
-    ///
-    /// # Errors
-    /// If the item is longer than [`MESSAGE_LIMIT`].
-    pub fn encode(&self) -> Result<Vec<u8>, TooLong> {
-        let length = u32::try_from(self.item.len())
-            .ok()
-            .filter(|_| self.item.len() <= MESSAGE_LIMIT)
-            .ok_or(TooLong(self.item.len()))?;
-        let mut out = Vec::with_capacity(PREFIX + self.item.len());
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&self.deadline_ms.to_be_bytes());
-        out.extend_from_slice(self.item);
-        Ok(out)
-    }
-
     /// Reads what has arrived so far; `None` if it is not all there yet.
     ///
     /// # Errors
@@ -67,6 +53,25 @@ impl<'a> Handover<'a> {
             item,
         }))
     }
+}
+
+/// The bytes of a call that is handed over: the service encodes an item once, whichever way it goes then. One of more than
+/// [`MESSAGE_LIMIT`] goes no way.
+#[must_use]
+pub fn frame(deadline_ms: u64, item: &impl Message) -> Bytes {
+    let length = item.encoded_len();
+    let mut out = Vec::with_capacity(PREFIX + length);
+    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(&deadline_ms.to_be_bytes());
+    // A vector grows, which is all that could fail.
+    let _ = item.encode(&mut out);
+    out.into()
+}
+
+/// The item in such bytes, as it travels on the queue.
+#[must_use]
+pub fn item_of(frame: &Bytes) -> Bytes {
+    frame.slice(PREFIX.min(frame.len())..)
 }
 
 /// The head by which a worker gives a call, or its stream, back.
@@ -92,32 +97,41 @@ pub fn is_returned(head: &ResponseHead) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::WorkerInvokeFunctionRequest;
 
     #[test]
     fn what_was_handed_over_arrives_whole_or_not_yet() {
-        for item in [&b""[..], b"item"] {
+        for id in ["", "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11"] {
+            let item = WorkerInvokeFunctionRequest {
+                request_id: id.to_owned(),
+                ..WorkerInvokeFunctionRequest::default()
+            };
+            let frame = frame(1_764_000_000_123, &item);
+            let item = item.encode_to_vec();
+            assert_eq!(item_of(&frame), item);
             let handed = Handover {
                 deadline_ms: 1_764_000_000_123,
-                item,
+                item: &item,
             };
-            let mut bytes = handed.encode().expect("short");
-            for cut in 0..bytes.len() {
-                assert_eq!(Handover::decode(&bytes[..cut]), Ok(None), "cut at {cut}");
+            for cut in 0..frame.len() {
+                assert_eq!(Handover::decode(&frame[..cut]), Ok(None), "cut at {cut}");
             }
-            assert_eq!(Handover::decode(&bytes), Ok(Some(handed)));
-            bytes.push(0);
-            assert_eq!(Handover::decode(&bytes), Ok(Some(handed)), "more behind it");
+            assert_eq!(Handover::decode(&frame), Ok(Some(handed)));
+            let more = [&frame[..], b"more"].concat();
+            assert_eq!(Handover::decode(&more), Ok(Some(handed)));
         }
     }
 
     #[test]
-    fn nothing_too_long_is_read_or_written() {
-        let item = vec![0; MESSAGE_LIMIT + 1];
-        let handed = Handover {
-            deadline_ms: 0,
-            item: &item,
-        };
-        assert_eq!(handed.encode(), Err(TooLong(MESSAGE_LIMIT + 1)));
+    fn nothing_too_long_is_read() {
+        let length = u32::try_from(MESSAGE_LIMIT + 1)
+            .expect("fits")
+            .to_be_bytes();
+        assert_eq!(
+            Handover::decode(&length),
+            Err(TooLong(MESSAGE_LIMIT + 1)),
+            "known by its length alone"
+        );
         assert!(Handover::decode(&[0xff; 12]).is_err());
     }
 

@@ -1,6 +1,7 @@
 //! Tells the region's workers where this instance is and with which ticket they may stand there.
 //!
-//! Core NATS, soft state: said twice a second, and at once when this instance begins to leave.
+//! Core NATS, soft state: said twice a second, and at once when this instance begins to leave. At the same beat versions are
+//! forgotten whose workers stand here no more.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub(crate) async fn speak(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = beat.tick() => {}
+            _ = beat.tick() => standby.forget(),
             changed = changes.changed() => if changed.is_err() { return },
             changed = states.changed() => if changed.is_err() { return },
         }

@@ -47,6 +47,42 @@ async fn a_call_waits_shortly_where_a_stream_was_lately() {
 }
 
 #[tokio::test]
+async fn versions_for_which_nothing_stands_any_more_are_forgotten() {
+    let (standby, version, worker) = standby();
+    let forget = || {
+        standby.forget();
+        lock(&standby.ranks).as_ref().map_or(0, HashMap::len)
+    };
+    let time_passes = || {
+        let mut ranks = lock(&standby.ranks);
+        let ranks = ranks.as_mut().expect("open");
+        ranks.values_mut().for_each(|rank| rank.last = None);
+    };
+    std::mem::forget(standby.put(version, worker, stream()));
+    time_passes();
+    assert_eq!(forget(), 1, "one stands, however long");
+    std::mem::forget(standby.put(version, worker, stream()));
+    while let Found::Stream(_) = standby.find(version) {}
+    assert_eq!(forget(), 1, "the next may come soon");
+    let waiting = standby.find(version);
+    assert!(is_next(&waiting));
+    time_passes();
+    assert_eq!(forget(), 1, "a call waits");
+    drop(waiting);
+    assert_eq!(forget(), 0);
+
+    for n in 0..VERSIONS as u128 {
+        let version = VersionId::from_uuid(Uuid::from_u128(n));
+        drop(standby.put(version, worker, stream()));
+    }
+    let one_more = VersionId::from_uuid(Uuid::from_u128(u128::MAX));
+    assert!(standby.put(one_more, worker, stream()).is_err(), "too many");
+    time_passes();
+    assert_eq!(forget(), 0);
+    assert!(standby.put(one_more, worker, stream()).is_ok());
+}
+
+#[tokio::test]
 async fn the_streams_of_the_silent_are_not_handed_out() {
     let (standby, version, _) = standby();
     let silent = Uuid::from_u128(2);

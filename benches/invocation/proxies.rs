@@ -1,0 +1,81 @@
+//! Two HAProxies in a row before the function, one thread each: HTTP in, HTTP out, connections kept. They look up no key, queue
+//! nothing and know of no region, so this is what two hops cost on a machine, whoever makes them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::load::{Caller, Protocol};
+use crate::region::{Cpu, FUNCTION, KEY, Process, free, frontdoor, until};
+
+pub(crate) struct Proxies {
+    outer: Process,
+    inner: Process,
+    _function: Process,
+    front: SocketAddr,
+    container: SocketAddr,
+    _folder: TempDir,
+}
+
+// === impl Proxies ===
+
+impl Proxies {
+    /// `None` if there is no `haproxy`.
+    pub(crate) async fn start() -> Option<Self> {
+        let mut version = Command::new("haproxy");
+        let version = version.arg("-v").stdout(Stdio::null()).status();
+        if !version.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let [front, middle, container] = [(); 3].map(|()| free());
+        let proxy = |name: &str, from: SocketAddr, to: SocketAddr| {
+            let file = folder.path().join(name);
+            let text = format!(
+                "global\n nbthread 1\ndefaults\n mode http\n timeout client 60s\n timeout server 60s\n timeout connect 5s\n option http-no-delay\n\
+                 frontend f\n bind {from}\n default_backend b\nbackend b\n http-reuse always\n server s {to}\n"
+            );
+            fs::write(&file, text).expect("written");
+            Process::start(Command::new("haproxy").arg("-f").arg(&file))
+        };
+        let proxies = Self {
+            _function: frontdoor(&["function", "--listen", &container.to_string()]),
+            inner: proxy("inner.cfg", middle, container),
+            outer: proxy("outer.cfg", front, middle),
+            front,
+            container,
+            _folder: folder,
+        };
+        until(front, "/echo", "200 OK").await;
+        Some(proxies)
+    }
+
+    /// Calls by way of both.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller {
+            protocol: Protocol::Http1,
+            to: self.front,
+            host: format!("{FUNCTION}.invocation.localhost"),
+            key: KEY.to_owned(),
+        }
+    }
+
+    /// Calls to the function itself.
+    pub(crate) fn function_caller(&self) -> Caller {
+        Caller {
+            to: self.container,
+            ..self.caller()
+        }
+    }
+
+    /// What was used so far.
+    pub(crate) fn cpu(&self) -> Cpu {
+        Cpu {
+            service: self.outer.nanoseconds(),
+            nats: 0.0,
+            worker: self.inner.nanoseconds(),
+        }
+    }
+}
