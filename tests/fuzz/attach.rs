@@ -101,7 +101,9 @@ fn service_speaks(stream: &[u8], size: usize) {
     }
     assert_eq!(Handover::decode(&came), whole);
     if let Ok(Some(handed)) = whole {
-        let again = handed.encode().expect("it was read");
+        let length = u32::try_from(handed.item.len()).expect("it was read");
+        let (length, deadline) = (length.to_be_bytes(), handed.deadline_ms.to_be_bytes());
+        let again = [&length[..], &deadline, handed.item].concat();
         assert!(stream.starts_with(&again));
     }
 }
