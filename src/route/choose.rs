@@ -301,8 +301,7 @@ impl Candidates {
             [] => return None,
             [only] => only,
             _ => {
-                let sum: f64 = peers.iter().map(|peer| peer.capacity).sum();
-                let (one, two) = (drawn(peers, sum, draw, 1), drawn(peers, sum, draw, 2));
+                let (one, two) = drawn(peers, draw);
                 if two.total < one.total { two } else { one }
             }
         };
@@ -315,13 +314,19 @@ impl Candidates {
     }
 }
 
-fn drawn(peers: &[Peer], sum: f64, draw: Draw, salt: u64) -> &Peer {
-    let mut left = draw.unit(0, salt) * sum;
-    for peer in peers {
-        left -= peer.capacity;
-        if left < 0.0 {
-            return peer;
-        }
+/// Two peers, each as often as its capacity is in all of theirs. What comes before each is summed up once, so that finding
+/// both takes no chain of subtractions.
+fn drawn(peers: &[Peer], draw: Draw) -> (&Peer, &Peer) {
+    let (mut upto, mut sum) = ([0.0; PEERS], 0.0);
+    for (upto, peer) in upto.iter_mut().zip(peers) {
+        sum += peer.capacity;
+        *upto = sum;
     }
-    &peers[peers.len() - 1]
+    let at = |salt| {
+        let place = draw.unit(0, salt) * sum;
+        let before = upto.iter().take(peers.len());
+        let before = before.filter(|upto| **upto <= place).count();
+        &peers[before.min(peers.len() - 1)]
+    };
+    (at(1), at(2))
 }

@@ -280,7 +280,8 @@ impl Memory {
                 self.orphans.entry(version).or_insert(now);
             }
         }
-        if report.full && !self.orphans.is_empty() {
+        if report.full && (!self.orphans.is_empty() || self.staffed.len() > report.functions.len())
+        {
             // What is not listed is not deployed: nobody's orphan, and no version with workers.
             let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
             self.orphans.retain(|v, _| here.contains(v));

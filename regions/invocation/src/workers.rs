@@ -243,7 +243,8 @@ impl Workers {
 }
 
 /// Remembers when a worker of a version spoke. Of too many versions those are forgotten whose workers have been silent longest,
-/// which costs little: a call that could go elsewhere then waits for them as if this instance had just begun to hear.
+/// which costs little: a call that could go elsewhere then waits for them as if this instance had just begun to hear, and one that
+/// its edge calls back is given back.
 fn remember(spoke: &mut HashMap<VersionId, Instant>, version: VersionId, now: Instant) {
     if spoke.len() >= REMEMBERED && !spoke.contains_key(&version) {
         let mut times: Vec<Instant> = spoke.values().copied().collect();

@@ -17,11 +17,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How a client begins to speak HTTP/2 (RFC 9113 §3.4), as far as no other protocol does.
-const PREFACE: &[u8] = b"PRI ";
-/// What is kept at most, and the memory that a busy connection costs: a frame of full size and many small ones.
+/// How a client begins to speak HTTP/2 (RFC 9113 §3.4), as far as no request of HTTP/1.1 does. Who sends less of it at first is
+/// not gathered, and served all the same.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// What is kept at most: a frame of full size and many small ones. Once something was, the memory stays the connection's.
 pub const KEPT: usize = 32 * 1024;
-/// Flushes that may pass in one turn of the others. More only happen where nobody reads, and then nothing is put off.
+/// Flushes that may pass in one turn of the others. More come only with very many small frames, or where nobody reads, and then
+/// nothing is put off.
 const FLUSHES: u8 = 64;
 
 /// A stream whose writes wait for other tasks' turns.
@@ -102,6 +104,9 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         }
         if length > KEPT {
             return Poll::Ready(Ok(None));
+        }
+        if self.kept.capacity() == 0 {
+            self.kept.reserve_exact(KEPT);
         }
         for piece in pieces {
             self.kept.extend_from_slice(piece);

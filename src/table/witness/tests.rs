@@ -304,6 +304,12 @@ fn only_workers_that_canaries_can_have_missed_make_a_region_well() {
             [vec![(2, 0)], vec![(2, 1)]],
             false,
         ),
+        // And it was the only one.
+        (
+            [vec![(1, 1)], vec![(2, 0)]],
+            [vec![(2, 0)], vec![(2, 1)]],
+            false,
+        ),
     ] {
         let (mut table, mut now) = table();
         for (seq, versions) in (1..).zip(&before) {
