@@ -269,6 +269,7 @@ impl Memory {
             .reported
             .filter(|(_, last)| fresh(*last, HEARTBEAT, now));
         self.reported = Some((before.map_or(now, |(first, _)| first), now));
+        let mut listed = 0;
         for function in &report.functions {
             let version = function.version;
             if !function.deployed {
@@ -276,12 +277,13 @@ impl Memory {
                 self.orphans.remove(&version);
             } else if function.workers > 0 {
                 self.manned(version);
+                listed += 1;
             } else if self.staffed.contains(&version) {
                 self.orphans.entry(version).or_insert(now);
+                listed += 1;
             }
         }
-        if report.full && (!self.orphans.is_empty() || self.staffed.len() > report.functions.len())
-        {
+        if report.full && self.staffed.len() > listed {
             // What is not listed is not deployed: nobody's orphan, and no version with workers.
             let here: HashSet<_, Fast> = report.functions.iter().map(|f| f.version).collect();
             self.orphans.retain(|v, _| here.contains(v));
