@@ -114,7 +114,7 @@ impl Front {
         let intake = match inside {
             Ok(inside) => Intake::of(inside.body),
             Err(body) if item::wants_streamed(&request.head.headers) => {
-                intake::leave(item::take_head(&mut work), body)
+                intake::leave(item::take_head(&mut work)?, body)
             }
             Err(body) => take_in(body, began + window, window).await?,
         };

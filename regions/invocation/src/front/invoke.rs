@@ -137,7 +137,7 @@ impl Front {
             &Form::AsItIs,
         )?;
         let intake = match item::wants_streamed(&request.head.headers) {
-            true => intake::leave(item::take_head(&mut work), body),
+            true => intake::leave(item::take_head(&mut work)?, body),
             false => take_in(body, began + patience, patience).await?,
         };
         let times = Times {

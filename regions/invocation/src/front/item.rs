@@ -81,7 +81,7 @@ pub(super) fn work(
             life, unwrapped, ..
         } => through_api(request, region, *life, *unwrapped),
     };
-    let work = WorkerInvokeFunctionRequest {
+    Ok(WorkerInvokeFunctionRequest {
         request_id: id.to_string(),
         nca_id: caller.account.as_ref().to_owned(),
         subject: caller.subject.as_ref().to_owned(),
@@ -94,11 +94,7 @@ pub(super) fn work(
         request_method: request.head.method.to_string(),
         request_path: path.unwrap_or_else(|| "/".to_owned()),
         ..WorkerInvokeFunctionRequest::default()
-    };
-    match wants_streamed(&request.head.headers) && !is_fetchable(&work) {
-        true => Err(Refusal::HeadTooLarge),
-        false => Ok(work),
-    }
+    })
 }
 
 /// Whether the caller wants that nothing of the call but ids and tokens goes through NATS.
@@ -108,24 +104,19 @@ pub(super) fn wants_streamed(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-/// Takes what the item says of the request out of it: the head that its worker will fetch.
-pub(super) fn take_head(work: &mut WorkerInvokeFunctionRequest) -> Vec<u8> {
-    let head = head(work);
+/// Takes what the item says of the request out of it: the head that its worker will fetch, if a worker reads so much of one. Of
+/// what travels in the item it reads any number of headers.
+pub(super) fn take_head(work: &mut WorkerInvokeFunctionRequest) -> Result<Vec<u8>, Refusal> {
+    let headers = work.request_headers.iter();
+    let pairs = headers.map(|h| (h.key.as_str(), h.value.as_str()));
+    let head = attach::request::encode(&work.request_method, &work.request_path, pairs);
+    if work.request_headers.len() > HEADERS_LIMIT || head.len() > HEAD_LIMIT {
+        return Err(Refusal::HeadTooLarge);
+    }
     work.request_method = String::new();
     work.request_path = String::new();
     work.request_headers = Vec::new();
-    head
-}
-
-/// Whether a worker reads the head of a request that it fetches. Of what travels in the item it reads any number of headers.
-fn is_fetchable(work: &WorkerInvokeFunctionRequest) -> bool {
-    work.request_headers.len() <= HEADERS_LIMIT && head(work).len() <= HEAD_LIMIT
-}
-
-fn head(work: &WorkerInvokeFunctionRequest) -> Vec<u8> {
-    let headers = work.request_headers.iter();
-    let pairs = headers.map(|h| (h.key.as_str(), h.value.as_str()));
-    attach::request::encode(&work.request_method, &work.request_path, pairs)
+    Ok(head)
 }
 
 /// Where and with which tokens a worker attaches.
@@ -332,7 +323,7 @@ mod tests {
         };
         assert!(wants("true") && wants("True") && !wants("false") && !wants(""));
         let mut item = build(&facts("/a?b=c", &[("x-a", b"1")])).expect("valid");
-        let head = take_head(&mut item);
+        let head = take_head(&mut item).expect("short");
         let (head, _) = attach::request::RequestHead::decode(&head)
             .expect("valid")
             .expect("complete");
@@ -363,15 +354,15 @@ mod tests {
                 "nvcf-feature-enable-only-stream-full-request",
                 streamed.as_bytes(),
             ));
-            let item = build(&facts("/", &given));
-            assert_eq!(item.is_ok(), taken, "{count} of {length}, {streamed}");
-            match item {
-                Ok(mut item) if streamed == "true" => {
-                    let head = attach::request::RequestHead::decode(&take_head(&mut item));
-                    assert!(matches!(head, Ok(Some(_))), "{head:?}");
-                }
-                Ok(_) => {}
-                Err(refusal) => assert!(matches!(refusal, Refusal::HeadTooLarge)),
+            let facts = facts("/", &given);
+            let mut item = build(&facts).expect("valid");
+            let wants = wants_streamed(&facts.head.headers);
+            let head = wants.then(|| take_head(&mut item));
+            let refused = matches!(head, Some(Err(Refusal::HeadTooLarge)));
+            assert_eq!(!refused, taken, "{count} of {length}, {streamed}");
+            if let Some(Ok(head)) = head {
+                let head = attach::request::RequestHead::decode(&head);
+                assert!(matches!(head, Ok(Some(_))), "{head:?}");
             }
         }
     }
