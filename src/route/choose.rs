@@ -67,10 +67,10 @@ pub(super) fn spare(world: &impl World, policy: &Policy, ask: &Ask, here: Region
     world.order().iter().any(|&region| {
         let (site, known) = (world.site(region), world.known(region));
         !ask.tried.contains(region)
-            && rank::tier(&site, &known) == Some(Tier::Well)
-            && rank::presence(&site, &known).may_serve()
-            && !rank::idle(&site, &known)
-            && bound.is_none_or(|bound| rank::predicted(&site, &known, policy).total() < bound)
+            && rank::tier(site, &known) == Some(Tier::Well)
+            && rank::presence(site, &known).may_serve()
+            && !rank::idle(site, &known)
+            && bound.is_none_or(|bound| rank::predicted(site, &known, policy).total() < bound)
     })
 }
 
@@ -82,11 +82,11 @@ pub(super) fn better(world: &impl World, policy: &Policy, ask: &Ask, here: Regio
     };
     world.order().iter().any(|&region| {
         let (site, known) = (world.site(region), world.known(region));
-        let tier = rank::tier(&site, &known);
+        let tier = rank::tier(site, &known);
         !ask.tried.contains(region)
             && tier.is_some_and(|tier| tier < Tier::LastResort)
-            && rank::staffed(&site, &known)
-            && rank::predicted(&site, &known, policy).total() < bound
+            && rank::staffed(site, &known)
+            && rank::predicted(site, &known, policy).total() < bound
     })
 }
 
@@ -96,7 +96,7 @@ fn waits_from(world: &impl World, policy: &Policy, here: RegionIndex) -> Option<
         return None;
     }
     let (site, known) = (world.site(here), world.known(here));
-    rank::idle(&site, &known).then(|| rank::predicted(&site, &known, policy).total())
+    rank::idle(site, &known).then(|| rank::predicted(site, &known, policy).total())
 }
 
 /// Whether a call that names a region is sent there. One that drains or has no weight is: it is tried so before it gets
@@ -126,21 +126,21 @@ fn among_well(
             continue;
         }
         let known = world.known(region);
-        if rank::tier(&site, &known) != Some(Tier::Well) {
+        if rank::tier(site, &known) != Some(Tier::Well) {
             continue;
         }
-        if !rank::presence(&site, &known).may_serve() {
+        if !rank::presence(site, &known).may_serve() {
             candidates.pass_over(Reason::NearerLacks);
             continue;
         }
-        let share = rank::share(&site, &known);
+        let share = rank::share(site, &known);
         if share < 1.0 && draw.unit(region.0, 0) >= share {
             candidates.pass_over(Reason::NearerRamps);
             continue;
         }
-        candidates.add(region, &site, &known, policy);
+        candidates.add(region, site, &known, policy);
         if let Some(key) = ask.affinity {
-            candidates.like(key, region, &site, &known, policy);
+            candidates.like(key, region, site, &known, policy);
         }
     }
 }
@@ -169,7 +169,7 @@ fn among_all(
     let held = world
         .order()
         .iter()
-        .any(|&region| rank::presence(&world.site(region), &world.known(region)) == Presence::Here);
+        .any(|&region| rank::presence(world.site(region), &world.known(region)) == Presence::Here);
     best(world, policy, draw, |region, site, known| {
         let tier = rank::tier(site, known)?;
         // If somebody has it, a region that has not can only say so.
@@ -189,13 +189,13 @@ fn best(
         let all = world.order().iter();
         let all = all.map(|region| (*region, world.site(*region), world.known(*region)));
         all.filter_map(|(region, site, known)| {
-            Some((tier(region, &site, &known)?, region, site, known))
+            Some((tier(region, site, &known)?, region, site, known))
         })
     };
     let tier = open().map(|(tier, ..)| tier).min()?;
     let mut candidates = Candidates::new();
     for (_, region, site, known) in open().filter(|(of, ..)| *of == tier) {
-        candidates.add(region, &site, &known, policy);
+        candidates.add(region, site, &known, policy);
     }
     let (region, _) = candidates.pick(draw)?;
     let reason = match tier {
@@ -214,7 +214,7 @@ fn refusal(world: &impl World, policy: &Policy) -> NoRegion {
         .map(|region| (world.site(*region), world.known(*region)));
     let waits = sites
         .filter(|(site, known)| rank::tier(site, known).is_some())
-        .map(|(site, known)| rank::predicted(&site, &known, policy).total());
+        .map(|(site, known)| rank::predicted(site, &known, policy).total());
     let least = waits.fold(f64::INFINITY, f64::min);
     NoRegion {
         retry_after: if least.is_finite() {

@@ -85,7 +85,7 @@ impl Trace {
             .enumerate()
             .map(|(index, view)| Place {
                 name: view.name.to_string(),
-                site: now.site(RegionIndex(index)),
+                site: *now.site(RegionIndex(index)),
                 known: now.known(RegionIndex(index)),
             });
         Self {
@@ -182,8 +182,8 @@ impl World for Trace {
         &self.order
     }
 
-    fn site(&self, region: RegionIndex) -> Site {
-        self.places[region.0].site
+    fn site(&self, region: RegionIndex) -> &Site {
+        &self.places[region.0].site
     }
 
     fn known(&self, region: RegionIndex) -> Known {

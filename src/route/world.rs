@@ -26,7 +26,7 @@ pub enum Known {
 pub(super) trait World {
     /// All regions, nearest first.
     fn order(&self) -> &[RegionIndex];
-    fn site(&self, region: RegionIndex) -> Site;
+    fn site(&self, region: RegionIndex) -> &Site;
     fn known(&self, region: RegionIndex) -> Known;
     fn address(&self, region: RegionIndex, draw: Draw) -> Option<SocketAddr>;
 }
@@ -68,8 +68,8 @@ impl World for Now<'_> {
     }
 
     #[inline]
-    fn site(&self, region: RegionIndex) -> Site {
-        self.snapshot.sites[region.0]
+    fn site(&self, region: RegionIndex) -> &Site {
+        &self.snapshot.sites[region.0]
     }
 
     #[inline]
