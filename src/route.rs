@@ -81,6 +81,8 @@ pub enum Reason {
     NearerRamps,
     /// A nearer one would let the call wait longer than the way here takes.
     NearerBusy,
+    /// A nearer one fails so many of its calls that the way here costs less.
+    NearerFails,
     /// A nearer one does not have the function.
     NearerLacks,
     /// It is the home of the call's affinity key.

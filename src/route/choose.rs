@@ -28,8 +28,8 @@ struct Candidates {
     count: usize,
     best: f64,
     bound: f64,
-    /// The prediction of the nearest of all that were compared.
-    nearest: f64,
+    /// The prediction of the nearest of all that were compared, and what failures are of it.
+    nearest: (f64, f64),
     passed_over: Option<Reason>,
     /// One of them may have a worker for the call.
     staffed: bool,
@@ -239,7 +239,7 @@ impl Candidates {
             count: 0,
             best: f64::INFINITY,
             bound: f64::INFINITY,
-            nearest: f64::INFINITY,
+            nearest: (f64::INFINITY, 0.0),
             passed_over: None,
             staffed: false,
             home: None,
@@ -253,10 +253,11 @@ impl Candidates {
     }
 
     fn add(&mut self, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
-        let total = rank::predicted(site, known, policy).total();
+        let parts = rank::predicted(site, known, policy);
+        let total = parts.total();
         self.staffed |= !rank::idle(site, known);
-        if self.nearest.is_infinite() {
-            self.nearest = total;
+        if self.nearest.0.is_infinite() {
+            self.nearest = (total, parts.risk);
         }
         if total < self.best {
             self.best = total;
@@ -305,10 +306,12 @@ impl Candidates {
                 if two.total < one.total { two } else { one }
             }
         };
+        let (nearest, risk) = self.nearest;
         let reason = match self.passed_over {
             Some(reason) => reason,
-            None if self.nearest > self.bound => Reason::NearerBusy,
-            None => Reason::Nearest,
+            None if nearest <= self.bound => Reason::Nearest,
+            None if nearest - risk <= self.bound => Reason::NearerFails,
+            None => Reason::NearerBusy,
         };
         Some((chosen.region, reason))
     }

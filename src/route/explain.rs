@@ -240,6 +240,7 @@ impl Reason {
             Self::Nearest => "nearest",
             Self::NearerRamps => "nearer-ramps",
             Self::NearerBusy => "nearer-busy",
+            Self::NearerFails => "nearer-fails",
             Self::NearerLacks => "nearer-lacks",
             Self::Affinity => "affinity",
             Self::Override => "override",

@@ -186,7 +186,8 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
     let (mut best, mut nearest) = (f64::INFINITY, None);
     for (region, site, known) in &all {
         let well = rank::tier(site, known) == Some(Tier::Well) && !ask.tried.contains(*region);
-        let total = rank::predicted(site, known, policy).total();
+        let parts = rank::predicted(site, known, policy);
+        let total = parts.total();
         let bound = rank::peer_bound(best, policy);
         if !well || (ask.affinity.is_none() && site.rtt > bound) {
             continue;
@@ -197,7 +198,7 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
         } else if share < 1.0 && draw.unit(region.0, 0) >= share {
             Reason::NearerRamps
         } else {
-            nearest.get_or_insert(total);
+            nearest.get_or_insert(parts);
             best = best.min(total);
             rivals.push((*region, *site, *known, total));
             continue;
@@ -244,11 +245,10 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
     };
     let (one, two) = (drawn(1)?, drawn(2)?);
     let chosen = if two.3 < one.3 { two } else { one };
-    let busy = nearest.is_some_and(|nearest| nearest > bound);
-    let reason = passed.unwrap_or(if busy {
-        Reason::NearerBusy
-    } else {
-        Reason::Nearest
+    let reason = passed.unwrap_or(match nearest {
+        Some(parts) if parts.total() - parts.risk > bound => Reason::NearerBusy,
+        Some(parts) if parts.total() > bound => Reason::NearerFails,
+        _ => Reason::Nearest,
     });
     Some((chosen.0, reason))
 }
@@ -284,7 +284,8 @@ proptest! {
         if let Some(plain) = plainly(&trace) {
             prop_assert_eq!(quick, Ok(plain));
         } else {
-            let calm = [Reason::NearerBusy, Reason::NearerLacks, Reason::NearerRamps, Reason::Affinity];
+            let calm =
+                [Reason::NearerBusy, Reason::NearerFails, Reason::NearerLacks, Reason::NearerRamps, Reason::Affinity];
             prop_assert!(quick.is_err() || quick.is_ok_and(|made| !calm.contains(&made.1)));
         }
     }

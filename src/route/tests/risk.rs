@@ -24,11 +24,11 @@ fn a_share_of_failures_is_a_distance() {
     for (risk, far_ms, expected) in [
         (0.000, 50, (0, Reason::Nearest)),
         (0.005, 50, (0, Reason::Nearest)),
-        (0.010, 50, (1, Reason::NearerBusy)),
+        (0.010, 50, (1, Reason::NearerFails)),
         (0.010, 90, (0, Reason::Nearest)),
-        (0.050, 200, (1, Reason::NearerBusy)),
+        (0.050, 200, (1, Reason::NearerFails)),
         (0.050, 300, (0, Reason::Nearest)),
-        (1.000, 1000, (1, Reason::NearerBusy)),
+        (1.000, 1000, (1, Reason::NearerFails)),
     ] {
         let (region, reason) = expected;
         assert_eq!(
