@@ -8,12 +8,13 @@ mod hearsay;
 mod peers;
 mod speak;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event as NatsEvent, Message};
-use frontdoor_bus::{Access, AccessError};
+use frontdoor_bus::{Absence, Access, AccessError};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -51,6 +52,12 @@ struct Session {
     begun: Instant,
 }
 
+/// What the log is told of NATS: of all connections that were made, one after the other.
+struct Told {
+    url: String,
+    absence: Mutex<Absence>,
+}
+
 /// Why a connection is given up.
 #[derive(Debug, thiserror::Error)]
 enum ChatterError {
@@ -83,17 +90,19 @@ const PUBLISH: Duration = Duration::from_secs(2);
 impl Chatter {
     /// Listens and speaks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
+        let told = Arc::new(Told {
+            url: self.settings.url.clone(),
+            absence: Mutex::new(Absence::new(Instant::now())),
+        });
         loop {
             let talked = tokio::select! {
                 () = stop.cancelled() => return,
-                talked = self.talk() => talked,
+                talked = self.talk(&told) => talked,
             };
             self.bus(false).await;
             match talked {
                 Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(url = self.settings.url, %error, "no chatter; routing goes on without");
-                }
+                Err(error) => told.failed(&error),
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -103,8 +112,9 @@ impl Chatter {
     }
 
     /// Connects, listens and speaks until the link is found dead; `Ok` if nobody wants the news any more.
-    async fn talk(&self) -> Result<(), ChatterError> {
-        let client = self.options().await?.connect(&self.settings.url).await?;
+    async fn talk(&self, told: &Arc<Told>) -> Result<(), ChatterError> {
+        let options = self.options(Arc::clone(told)).await?;
+        let client = options.connect(&self.settings.url).await?;
         let mut reports = client.subscribe(subject::REPORTS).await?;
         let mut verdicts = client.subscribe(subject::VERDICTS).await?;
         let mut session = Session {
@@ -210,15 +220,15 @@ impl Chatter {
         });
     }
 
-    async fn options(&self) -> Result<ConnectOptions, AccessError> {
+    async fn options(&self, told: Arc<Told>) -> Result<ConnectOptions, AccessError> {
         let metrics = Arc::clone(&self.metrics);
         Ok(bus::options(&self.settings, "frontdoor-edge")
             .await?
             .retry_on_initial_connect()
             .ping_interval(PING)
             .event_callback(move |event| {
-                let metrics = Arc::clone(&metrics);
-                async move { note(&event, &metrics) }
+                note(&event, &told, &metrics);
+                std::future::ready(())
             }))
     }
 }
@@ -256,16 +266,43 @@ pub fn heard(subject: &str, payload: &[u8]) -> Option<Event> {
     said.ok()
 }
 
-fn note(event: &NatsEvent, metrics: &Metrics) {
+// === impl Told ===
+
+impl Told {
+    fn failed(&self, cause: &dyn fmt::Display) {
+        let Some(away) = self.absence().failed(Instant::now()) else {
+            return;
+        };
+        tracing::warn!(
+            url = self.url,
+            %cause,
+            away = ?away.lasts,
+            untold = away.untold,
+            "NATS is away: no news of regions and other edges, no shared orders; routing goes on without"
+        );
+    }
+
+    fn back(&self) {
+        let away = self.absence().ended(Instant::now());
+        tracing::info!(url = self.url, ?away, "chatter is connected to NATS");
+    }
+
+    fn absence(&self) -> MutexGuard<'_, Absence> {
+        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn note(event: &NatsEvent, told: &Told, metrics: &Metrics) {
     match event {
         NatsEvent::Connected => {
             metrics.background.nats_connected.set(1);
-            tracing::info!("chatter is connected");
+            told.back();
         }
         NatsEvent::Disconnected => {
             metrics.background.nats_connected.set(0);
-            tracing::warn!("chatter is disconnected; routing goes on without");
+            told.failed(&"the connection was lost");
         }
+        NatsEvent::ClientError(error) => told.failed(error),
         other => tracing::debug!(event = %other, "chatter"),
     }
 }

@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::region::{Endpoint, Health, RegionIndex};
 use crate::route::RetryBudget;
-use crate::table::{Event, ServedOutcome, SnapshotReader, SnapshotWriter, Table, Transition};
+use crate::table::{
+    Event, Fault, RegionView, ServedOutcome, Snapshot, SnapshotReader, SnapshotWriter, Table,
+    Transition,
+};
 
 /// What the keeper needs.
 pub struct Keeper {
@@ -41,22 +44,23 @@ impl Keeper {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.publish();
+        self.publish(&[]);
         loop {
-            tokio::select! {
+            let mut changes = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = self.events.recv() => self.apply(event),
                 _ = ticks.tick() => self.tick(),
-            }
+            };
             // News that is already there goes into the same snapshot.
             while let Ok(event) = self.events.try_recv() {
-                self.apply(event);
+                changes.extend(self.apply(event));
             }
-            self.publish();
+            self.publish(&changes);
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Vec<Transition> {
+        let mut changes = Vec::new();
         self.budget.refill(TICK);
         let snapshot = self.reader.load();
         for (index, region) in snapshot.regions.iter().enumerate() {
@@ -67,62 +71,91 @@ impl Keeper {
                         region: RegionIndex(index),
                         address: endpoint.address,
                     };
-                    self.apply(Event::Served {
+                    changes.extend(self.apply(Event::Served {
                         endpoint,
                         outcome: ServedOutcome::Answered(count),
                         target: None,
-                    });
+                    }));
                 }
             }
         }
-        self.apply(Event::Tick);
+        changes.extend(self.apply(Event::Tick));
+        changes
     }
 
-    fn apply(&mut self, event: Event) {
-        for transition in self.table.apply(event, Instant::now()) {
-            self.note(&transition);
-        }
+    fn apply(&mut self, event: Event) -> Vec<Transition> {
+        self.table.apply(event, Instant::now())
     }
 
-    fn note(&self, transition: &Transition) {
-        let snapshot = self.reader.load();
-        let region = snapshot
-            .regions
-            .get(transition.endpoint.region.0)
-            .map_or("?", |r| r.name.as_str());
-        self.metrics.background.transition(region, transition.to);
-        let (address, from, to) = (
-            transition.endpoint.address,
-            transition.from.as_str(),
-            transition.to.as_str(),
-        );
-        if transition.to >= Health::Ramp {
-            tracing::info!(region, %address, from, to, "an endpoint is well");
-        } else {
-            tracing::warn!(region, %address, from, to, "an endpoint is not well; calls go elsewhere");
-        }
-    }
-
-    fn publish(&mut self) {
+    fn publish(&mut self, changes: &[Transition]) {
         let snapshot = self.table.snapshot(Instant::now());
         let before = self.reader.load();
+        for change in changes {
+            self.note(change, &snapshot);
+        }
         for (view, was) in snapshot.regions.iter().zip(&before.regions) {
-            let (region, from, to) = (
-                view.name.as_str(),
-                was.condition.fault,
-                view.condition.fault,
-            );
-            if from != to {
-                let (fault, was) = (to.as_str(), from.as_str());
-                tracing::warn!(
-                    region,
-                    fault,
-                    was,
-                    "what is wrong with a region has changed"
+            note_fault(view, was.condition.fault);
+        }
+        match (serves(&before), serves(&snapshot)) {
+            (true, false) => {
+                tracing::error!(
+                    "no region is well: calls are refused, or sent where they may still be taken"
                 );
             }
+            (false, true) => tracing::info!("a region is well: calls are served"),
+            _ => {}
         }
         self.metrics.background.snapshot(&snapshot);
         self.writer.publish(snapshot);
+    }
+
+    fn note(&self, change: &Transition, snapshot: &Snapshot) {
+        let region = snapshot.regions.get(change.endpoint.region.0);
+        let region = region.map_or("?", |r| r.name.as_str());
+        self.metrics.background.transition(region, change.to);
+        let (address, from, to) = (
+            change.endpoint.address,
+            change.from.as_str(),
+            change.to.as_str(),
+        );
+        let why = change.why.map(tracing::field::display);
+        if change.to >= Health::Ramp {
+            tracing::info!(region, %address, from, to, "an endpoint is well");
+        } else if serves(snapshot) {
+            tracing::warn!(region, %address, from, to, why, "an endpoint is not well; calls go elsewhere");
+        } else {
+            tracing::warn!(region, %address, from, to, why, "an endpoint is not well, and there is nowhere else");
+        }
+    }
+}
+
+/// Whether there is a region that is well and takes new calls.
+fn serves(snapshot: &Snapshot) -> bool {
+    let mut regions = snapshot.regions.iter();
+    regions.any(|r| r.health >= Health::Ramp && !r.draining)
+}
+
+fn note_fault(view: &RegionView, was: Fault) {
+    let (region, now) = (view.name.as_str(), view.condition.fault);
+    let (fault, before) = (now.as_str(), was.as_str());
+    let version = view.condition.orphan.filter(|_| now == Fault::FunctionDown);
+    let version = version.map(tracing::field::display);
+    match now {
+        now if now == was => {}
+        Fault::None => tracing::info!(
+            region,
+            fault,
+            was = before,
+            "nothing is wrong with a region any more"
+        ),
+        _ => {
+            tracing::warn!(
+                region,
+                fault,
+                was = before,
+                version,
+                "what is wrong with a region has changed"
+            );
+        }
     }
 }

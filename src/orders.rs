@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::book::{Book, MAX_WEIGHT, Wish};
 pub use self::guard::{Refusal, Standing, may_drain};
-use self::share::{Share, Shared};
+pub use self::share::Reach;
+use self::share::Share;
 use crate::region::RegionIndex;
 use crate::table::{Event, Order};
 
@@ -37,6 +38,15 @@ pub enum Change {
     Weight(f64),
 }
 
+/// Who asks, for the log and the other edges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The name they give.
+    pub name: String,
+    /// They wanted it whatever the guard says.
+    pub forced: bool,
+}
+
 /// A change on its way to the clerk.
 #[derive(Debug)]
 pub struct Request {
@@ -44,8 +54,8 @@ pub struct Request {
     pub region: RegionName,
     /// What is wanted.
     pub change: Change,
-    /// Who asks, for the log and the other edges.
-    pub by: String,
+    /// Who asks.
+    pub by: Author,
     /// Told when it is done here.
     pub done: oneshot::Sender<Done>,
 }
@@ -55,8 +65,8 @@ pub struct Request {
 pub struct Done {
     /// What now holds for the region.
     pub wish: Wish,
-    /// Whether the other edges have it too; if not, they get it when NATS is back.
-    pub shared: bool,
+    /// Whether the other edges have it too, or why not.
+    pub reach: Reach,
 }
 
 /// The task that owns the book.
@@ -105,7 +115,7 @@ impl Desk {
     }
 
     /// Has a change made; none if the clerk does not answer in time, or takes none now.
-    pub async fn ask(&self, region: RegionName, change: Change, by: String) -> Option<Done> {
+    pub async fn ask(&self, region: RegionName, change: Change, by: Author) -> Option<Done> {
         if self.closed.load(Ordering::Relaxed) {
             return None;
         }
@@ -155,24 +165,26 @@ impl Clerk {
     }
 
     async fn change(&self, request: Request, book: &mut Book, share: &Share) {
-        let wish =
-            book.wish(&request.region)
-                .changed(request.change, unix_ms(), request.by.clone());
+        let Author { name, forced } = request.by;
+        let wish = book
+            .wish(&request.region)
+            .changed(request.change, unix_ms(), name);
         book.take(&request.region, &wish);
         self.apply(&request.region, &wish).await;
         self.keep(book).await;
-        let shared = share.tell(&request.region, &wish).await == Shared::Everywhere;
+        let reach = share.tell(&request.region, &wish).await;
         // The audit line: who had what changed, and how far it went.
         tracing::info!(
             region = %request.region,
             drain = wish.drain,
             weight = wish.weight,
-            by = request.by,
-            shared,
+            by = wish.by,
+            forced,
+            reach = reach.as_str(),
             "an operator's order"
         );
         // Whoever asked may have gone.
-        let _ = request.done.send(Done { wish, shared });
+        let _ = request.done.send(Done { wish, reach });
     }
 
     /// Regions that this edge does not know are kept in the book for those that do.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use frontdoor_protocol::headers::REGION;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -37,6 +38,14 @@ pub struct Prober {
     pub events: mpsc::Sender<Event>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+}
+
+/// What one check showed.
+#[derive(Clone, Copy)]
+struct Shown {
+    outcome: ProbeOutcome,
+    /// The status with which the region itself said that it is not well.
+    complaint: Option<u16>,
 }
 
 /// How finely time is cut: a check begins at most this late.
@@ -106,40 +115,64 @@ impl Prober {
             // Ends with this block: a check that is given up leaves nothing behind.
             let mut ask = std::pin::pin!(self.ask(endpoint, &slot));
             match timeout(allowed, &mut ask).await {
-                Ok(outcome) => return self.tell(endpoint, outcome).await,
+                Ok(shown) => return self.tell(endpoint, shown).await,
                 Err(_) => {
-                    self.tell(endpoint, ProbeOutcome::Silent).await;
+                    self.tell(endpoint, Shown::plain(ProbeOutcome::Silent))
+                        .await;
                     timeout(max.saturating_sub(allowed), ask).await
                 }
             }
         };
-        if let Ok(outcome @ ProbeOutcome::Good(_)) = late {
-            self.tell(endpoint, outcome).await;
+        if let Ok(shown) = late
+            && matches!(shown.outcome, ProbeOutcome::Good(_))
+        {
+            self.tell(endpoint, shown).await;
         }
     }
 
-    async fn ask(&self, endpoint: Endpoint, slot: &Slot) -> ProbeOutcome {
+    async fn ask(&self, endpoint: Endpoint, slot: &Slot) -> Shown {
         let address = endpoint.address;
-        match slot.get(&self.dialer, endpoint, &self.settings.path).await {
-            Ok((status, took)) if status.is_success() => ProbeOutcome::Good(took),
-            Ok((status, _)) => {
+        match slot.head(&self.dialer, endpoint, &self.settings.path).await {
+            Ok((head, took)) if head.status.is_success() => Shown::plain(ProbeOutcome::Good(took)),
+            Ok((head, _)) => {
+                let status = head.status;
                 tracing::debug!(%address, %status, "an endpoint says that it is not well");
-                ProbeOutcome::Bad
+                // A load balancer in front of a region that is gone answers too, and does not know this header.
+                let itself = head.headers.contains_key(REGION);
+                Shown {
+                    outcome: ProbeOutcome::Bad,
+                    complaint: itself.then_some(status.as_u16()),
+                }
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "an endpoint cannot be checked");
-                if error.is_theirs() {
-                    ProbeOutcome::Bad
-                } else {
-                    ProbeOutcome::Silent
-                }
+                Shown::plain(match error.is_theirs() {
+                    true => ProbeOutcome::Bad,
+                    false => ProbeOutcome::Silent,
+                })
             }
         }
     }
 
-    async fn tell(&self, endpoint: Endpoint, outcome: ProbeOutcome) {
+    async fn tell(&self, endpoint: Endpoint, shown: Shown) {
+        let Shown { outcome, complaint } = shown;
         self.metrics.background.probed(endpoint.region, outcome);
+        let event = match complaint {
+            Some(status) => Event::Unwell { endpoint, status },
+            None => Event::Probed { endpoint, outcome },
+        };
         // The keeper is gone only when everything stops.
-        let _ = self.events.send(Event::Probed { endpoint, outcome }).await;
+        let _ = self.events.send(event).await;
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    const fn plain(outcome: ProbeOutcome) -> Self {
+        Self {
+            outcome,
+            complaint: None,
+        }
     }
 }

@@ -292,6 +292,9 @@ impl EdgeProxy {
             | Problematic::LargeBody
             | Problematic::Misdirected
             | Problematic::UnknownRegion
+            | Problematic::BadRequest
+            | Problematic::SlowBody
+            | Problematic::Engine(..500)
             | Problematic::Limited(_) => Outcome::Refused,
             _ => Outcome::Failed,
         };

@@ -15,6 +15,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -46,7 +47,7 @@ pub struct Resolve {
 /// The resolver cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("DNS cannot be set up: {0}")]
-pub struct ResolverError(#[from] hickory_resolver::net::NetError);
+pub struct ResolverError(#[from] NetError);
 
 /// Builds the one resolver of the process.
 ///
@@ -81,20 +82,26 @@ impl Resolve {
         if !self.remembered.is_empty() {
             let _ = self.events.send(self.event(self.remembered.clone())).await;
         }
-        let mut failures = 0;
+        let (mut failures, mut known) = (0, !self.remembered.is_empty());
         loop {
             let pause = tokio::select! {
                 () = stop.cancelled() => return,
                 answer = self.ask() => match answer {
-                    Some((addresses, ttl)) => {
-                        failures = 0;
+                    Ok((addresses, ttl)) => {
+                        (failures, known) = (0, true);
                         if self.events.send(self.event(addresses)).await.is_err() {
                             return;
                         }
                         refresh::after_answer(ttl, self.bounds)
                     }
-                    None => {
+                    Err(error) => {
                         failures += 1;
+                        let meanwhile = if known {
+                            "the last answer stays in use"
+                        } else {
+                            "no address of it is known yet, so its region gets no calls"
+                        };
+                        tracing::warn!(endpoint = %self.endpoint, %error, failures, "name not resolved; {meanwhile}");
                         refresh::after_failure(failures, self.bounds)
                     }
                 },
@@ -106,16 +113,12 @@ impl Resolve {
         }
     }
 
-    async fn ask(&self) -> Option<(Vec<SocketAddr>, Duration)> {
+    async fn ask(&self) -> Result<(Vec<SocketAddr>, Duration), NetError> {
         let answer = ask::ask(&self.resolver, &self.endpoint).await;
         self.metrics
             .background
             .resolved(self.region, answer.is_ok());
         answer
-            .inspect_err(|error| {
-                tracing::warn!(endpoint = %self.endpoint, %error, "name not resolved; the last answer stays in use");
-            })
-            .ok()
     }
 
     fn event(&self, addresses: Vec<SocketAddr>) -> Event {

@@ -29,7 +29,7 @@ use frontdoor_protocol::target::Target;
 
 pub use self::catalog::Catalog;
 use self::catalog::{Added, Sums};
-pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition};
+pub use self::event::{Event, Order, ProbeOutcome, ServedOutcome, Transition, Trouble};
 pub use self::facts::{Column, Fact, Lesson};
 pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
@@ -143,11 +143,11 @@ impl Table {
             }
             Event::Probed { endpoint, outcome } => self.change(endpoint, |state| match outcome {
                 ProbeOutcome::Good(rtt) => state.good(rtt, now, &limits),
-                ProbeOutcome::Bad => {
-                    state.failed(now);
-                    state.monitor.miss(Miss::Certain, now, &limits);
-                }
-                ProbeOutcome::Silent => state.monitor.miss(Miss::Silent, now, &limits),
+                ProbeOutcome::Bad => state.refused(Trouble::Refused, now, &limits),
+                ProbeOutcome::Silent => state.silent(now, &limits),
+            }),
+            Event::Unwell { endpoint, status } => self.change(endpoint, |state| {
+                state.refused(Trouble::Status(status), now, &limits);
             }),
             Event::Served {
                 endpoint,
@@ -195,8 +195,8 @@ impl Table {
         now: Instant,
     ) -> Vec<Transition> {
         let limits = self.limits;
-        let miss = |state: &mut EndpointState, miss| {
-            state.bad(now, &limits);
+        let miss = |state: &mut EndpointState, trouble, miss| {
+            state.bad(trouble, now, &limits);
             state.monitor.miss(miss, now, &limits);
         };
         self.change(endpoint, |state| match outcome {
@@ -204,9 +204,10 @@ impl Table {
                 state.risk.answered(count, now);
                 state.monitor.served(count, 0, now, &limits);
             }
-            ServedOutcome::Unreachable => miss(state, Miss::Certain),
-            ServedOutcome::Silent => miss(state, Miss::Silent),
-            ServedOutcome::Broke | ServedOutcome::Declined => state.bad(now, &limits),
+            ServedOutcome::Unreachable => miss(state, Trouble::Refused, Miss::Certain),
+            ServedOutcome::Silent => miss(state, Trouble::Silent, Miss::Silent),
+            ServedOutcome::Broke => state.bad(Trouble::Broke, now, &limits),
+            ServedOutcome::Declined => state.bad(Trouble::Declined, now, &limits),
             ServedOutcome::NoWorker | ServedOutcome::NotHere => {}
         })
     }

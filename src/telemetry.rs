@@ -19,7 +19,7 @@ pub enum Format {
 const QUEUE: usize = 16_384;
 /// Without `FRONTDOOR_LOG`: our own news, and what other crates call an error. The engine's own lines about
 /// requests are left out, since the access line says it better.
-const DEFAULT_FILTER: &str = "info,pingora_core=error,async_nats=warn,hickory_resolver=error,hickory_proto=error,hickory_net=error,hickory_server=error,h2=error,hyper=error";
+const DEFAULT_FILTER: &str = "info,pingora_core=error,async_nats=warn,async_nats::connector=off,hickory_resolver=error,hickory_proto=error,hickory_net=error,hickory_server=error,h2=error,hyper=error";
 
 /// Starts logging to standard error. Keep the guard until the end: dropping it writes what is left.
 pub fn start(format: Format) -> WorkerGuard {

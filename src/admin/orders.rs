@@ -1,7 +1,8 @@
 //! Orders over the admin port: drain, undrain, weight.
 //!
 //! Whoever changes anything shows the admin token; without one configured, nothing can be changed. The guard of
-//! `orders/guard.rs` may refuse a drain, and `force` overrules it. Every order is logged with who gave it.
+//! `orders/guard.rs` may refuse a drain, and `force` overrules it. Every order is logged with who gave it, and so is a
+//! drain that is refused.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::Admin;
-use crate::orders::{self, Change, Standing};
+use crate::orders::{self, Author, Change, Reach, Standing};
 use crate::region::{Health, Row};
 use crate::table::{RegionView, Snapshot};
 
@@ -44,6 +45,17 @@ struct WeightBody {
 
 /// Names of people and tools in the audit line are cut here.
 const BY: usize = 64;
+
+// === impl Options ===
+
+impl Options {
+    fn by(&self) -> Author {
+        let name = self.by.as_deref().unwrap_or("admin");
+        let name = name.chars().filter(|c| !c.is_control()).take(BY).collect();
+        let forced = self.force;
+        Author { name, forced }
+    }
+}
 
 // === impl Token ===
 
@@ -133,23 +145,25 @@ async fn order(
             format!("there is no region `{region}`; there are {known}"),
         );
     };
+    let by = options.by();
     if change == Change::Drain
-        && !options.force
+        && !by.forced
         && let Err(refusal) = orders::may_drain(&regions, region)
     {
+        tracing::info!(%region, by = by.name, %refusal, "an operator's drain is refused");
         return refused(
             StatusCode::CONFLICT,
             format!("{region} is not drained: {refusal}. Add force to do it all the same"),
         );
     }
-    let by = options.by.as_deref().unwrap_or("admin");
-    let by: String = by.chars().filter(|c| !c.is_control()).take(BY).collect();
     match admin.orders.ask(region.clone(), change, by).await {
         Some(done) => Json(serde_json::json!({
             "region": region,
             "drain": done.wish.drain,
             "weight": done.wish.weight,
-            "shared": done.shared,
+            "shared": done.reach == Reach::AllEdges,
+            "reach": done.reach.as_str(),
+            "detail": done.reach.words(),
         }))
         .into_response(),
         None => refused(

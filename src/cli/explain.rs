@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use frontdoor::explain::{Call, Choice};
+use frontdoor::route::Reason;
 use frontdoor_ops::local::http;
-use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::names::{RegionName, RequestId};
 use serde::Deserialize;
 
 #[derive(Debug, Args)]
@@ -83,7 +84,7 @@ fn show(call: &Call) -> ExitCode {
     }
     let mut agreed = true;
     for (number, choice) in (1..).zip(&call.decisions) {
-        agreed &= decision(number, choice);
+        agreed &= decision(number, choice, call.id);
     }
     if agreed {
         ExitCode::SUCCESS
@@ -92,7 +93,7 @@ fn show(call: &Call) -> ExitCode {
     }
 }
 
-fn decision(number: usize, choice: &Choice) -> bool {
+fn decision(number: usize, choice: &Choice, id: RequestId) -> bool {
     let because = choice.because.as_ref().map_or_else(String::new, |why| {
         format!(", because the attempt before was {why}")
     });
@@ -105,6 +106,9 @@ fn decision(number: usize, choice: &Choice) -> bool {
     );
     if let Some(decision) = &choice.decision {
         println!("to {}, epoch {}", decision.address, decision.epoch);
+        if let Some(id) = named_there(choice, decision.reason, id) {
+            println!("called {id} there");
+        }
     }
     let Some(inputs) = &choice.inputs else {
         println!(
@@ -122,4 +126,12 @@ fn decision(number: usize, choice: &Choice) -> bool {
         );
     }
     agrees
+}
+
+/// What the region calls a call that really went there: its tag is in the id. Whoever holds an earlier answer is asked for it
+/// by the id that it has.
+fn named_there(choice: &Choice, reason: Reason, id: RequestId) -> Option<RequestId> {
+    let region: RegionName = choice.region.as_ref()?.parse().ok()?;
+    (choice.taken && reason != Reason::Holder && id.tag().is_some())
+        .then(|| id.with_tag(region.tag()))
 }

@@ -110,11 +110,10 @@ pub(super) fn run(order: &Order) -> anyhow::Result<ExitCode> {
     let weight = answer["weight"].as_f64();
     let held = if drained { "drains" } else { "takes calls" };
     let weight = weight.map_or(String::new(), |w| format!(", weight {w}"));
-    let reach = if answer["shared"].as_bool() == Some(true) {
-        "all edges know it"
-    } else {
-        "only this edge knows it; the others will when NATS is back"
-    };
+    // The edge knows how far it got, and says so.
+    let reach = answer["detail"]
+        .as_str()
+        .unwrap_or("the edge's log says whether the other edges know it");
     println!("{region} {held}{weight}; {reach}");
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Service, successor};
 
+mod check;
+
 pub(super) fn edge(
     service: &Service,
     ready_file: Option<PathBuf>,
@@ -31,6 +33,7 @@ pub(super) fn edge(
     with(
         service,
         frontdoor::config::load,
+        check::edge,
         |_| None,
         |settings, stop| async {
             // Before anything else touches TLS: the engine would install another provider.
@@ -50,6 +53,7 @@ pub(super) fn invocation(service: &Service) -> anyhow::Result<ExitCode> {
     with(
         service,
         frontdoor_invocation::config::load,
+        check::invocation,
         |settings| Some(settings.threads.unwrap_or_else(half_of_the_processors)),
         |settings, stop| async {
             frontdoor_invocation::run(settings, stop)
@@ -63,6 +67,7 @@ pub(super) fn worker(service: &Service) -> anyhow::Result<ExitCode> {
     with(
         service,
         frontdoor_worker::config::load,
+        check::worker,
         |settings| Some(settings.threads),
         |settings, stop| async {
             frontdoor_worker::run(settings, stop)
@@ -83,6 +88,7 @@ pub(super) fn function(listen: SocketAddr, journal: Option<PathBuf>) -> anyhow::
 fn with<S, F>(
     service: &Service,
     load: impl FnOnce(&Path) -> Result<S, ConfigError>,
+    check: impl FnOnce(&S) -> anyhow::Result<()>,
     threads: impl FnOnce(&S) -> Option<usize>,
     run: impl FnOnce(S, CancellationToken) -> F,
 ) -> anyhow::Result<ExitCode>
@@ -91,7 +97,10 @@ where
 {
     let settings = load(&service.file.config)?;
     if service.check {
-        println!("{}: right", service.file.config.display());
+        let file = service.file.config.display();
+        // Of a file that is named and cannot be used, the service would say so only at its start.
+        check(&settings).with_context(|| file.to_string())?;
+        println!("{file}: right");
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = match threads(&settings) {

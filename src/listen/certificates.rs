@@ -14,12 +14,12 @@ use frontdoor_telemetry::certificate::Expiries;
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::tls::TlsRef;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, ServerConfig};
 
 use crate::config::CertificateFiles;
 
@@ -32,9 +32,37 @@ pub enum CertificateError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
+        source: pem::Error,
     },
-    /// The key does not fit the certificate, or is of an unknown kind.
+    /// There is no certificate in the file.
+    #[error("{file}: holds no certificate")]
+    NoCertificate {
+        /// The certificate's file.
+        file: String,
+    },
+    /// There is no key in the file.
+    #[error("{file}: holds no private key")]
+    NoKey {
+        /// The key's file.
+        file: String,
+    },
+    /// The certificate is malformed.
+    #[error("{file}: {source}")]
+    Certificate {
+        /// The certificate's file.
+        file: String,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// Each is of use, and they do not belong together.
+    #[error("the certificate in {cert} and the key in {key} do not match")]
+    Mismatch {
+        /// The certificate's file.
+        cert: String,
+        /// The key's file.
+        key: String,
+    },
+    /// The key is of an unknown kind.
     #[error("{file}: {source}")]
     Key {
         /// The key's file.
@@ -184,21 +212,43 @@ fn read(files: &[CertificateFiles]) -> Result<Chosen, CertificateError> {
     })
 }
 
-fn certified(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
+/// Reads a chain and its key, and sees whether they belong together.
+///
+/// # Errors
+/// If one of them is of no use, or both are and do not match; the error names the file whose fault it is.
+pub fn certified(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
     let (cert, key) = (
         files.cert.display().to_string(),
         files.key.display().to_string(),
     );
-    let pem = |file: &str| {
-        let file = file.to_owned();
-        move |source| CertificateError::Pem { file, source }
-    };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(pem(&cert))?;
-    let private = PrivateKeyDer::from_pem_file(&files.key).map_err(pem(&key))?;
-    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
-        .map_err(|source| CertificateError::Key { file: key, source })
+        .map_err(|source| CertificateError::Pem {
+            file: cert.clone(),
+            source,
+        })?;
+    if chain.is_empty() {
+        return Err(CertificateError::NoCertificate { file: cert });
+    }
+    let private = match PrivateKeyDer::from_pem_file(&files.key) {
+        Ok(private) => private,
+        Err(pem::Error::NoItemsFound) => return Err(CertificateError::NoKey { file: key }),
+        Err(source) => return Err(CertificateError::Pem { file: key, source }),
+    };
+    // What `CertifiedKey::from_der` does, step by step: its error does not say whether certificate or key is at fault.
+    let private = match aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(private)
+    {
+        Ok(private) => private,
+        Err(source) => return Err(CertificateError::Key { file: key, source }),
+    };
+    let certified = CertifiedKey::new(chain, private);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError::Mismatch { cert, key }),
+        Err(source) => Err(CertificateError::Certificate { file: cert, source }),
+    }
 }
 
 /// The host names of a chain's leaf, lower case.
@@ -241,5 +291,40 @@ mod tests {
         ] {
             assert_eq!(certificates.agree(one, other), agree, "{one} {other}");
         }
+    }
+    #[test]
+    fn the_file_at_fault_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new().expect("an authority");
+        let issue = |file: &str| {
+            authority
+                .issue(folder.path(), file, &["a.test"])
+                .expect("issued")
+        };
+        let ((cert, key), (_, other)) = (issue("one"), issue("two"));
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("written");
+            file
+        };
+        let garbage = write("garbage.pem", "garbage");
+        let torn = write(
+            "torn.pem",
+            "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n",
+        );
+        let missing = folder.path().join("missing.pem");
+        let check = |cert: &PathBuf, key: &PathBuf, said: &[&str]| {
+            let (cert, key) = (cert.clone(), key.clone());
+            let found = Certificates::load(&[CertificateFiles { cert, key }]);
+            let text = found.err().map_or_else(String::new, |e| e.to_string());
+            assert!(said.iter().all(|said| text.contains(said)), "{text}");
+        };
+        check(&garbage, &key, &["garbage.pem", "no certificate"]);
+        check(&torn, &key, &["torn.pem"]);
+        check(&missing, &key, &["missing.pem"]);
+        check(&cert, &garbage, &["garbage.pem", "no private key"]);
+        check(&cert, &cert, &["one.pem", "no private key"]);
+        check(&cert, &missing, &["missing.pem"]);
+        check(&cert, &other, &["one.pem", "two.key", "do not match"]);
     }
 }

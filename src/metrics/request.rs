@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use frontdoor_protocol::headers::Execution;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
@@ -15,11 +16,11 @@ use crate::route::{Failure, Why};
 pub enum Outcome {
     /// An answer made by the function's container went back whole.
     Answered,
-    /// A region's platform said no.
+    /// A region's platform said no: what was asked is wrong, not allowed, not there, or too much for now.
     Declined,
     /// The edge said no: bad request, no credential, no such host.
     Refused,
-    /// No region could answer.
+    /// No region could answer, or one that did failed by itself: its platform's answer was a 5xx.
     Failed,
     /// An answer began and broke off.
     Broken,
@@ -65,6 +66,20 @@ impl Outcome {
         Self::Gone,
     ];
 
+    /// How a call ends with an answer of this status that a region's platform made, no container.
+    #[must_use]
+    pub const fn of_platform(status: u16, execution: Execution) -> Self {
+        // Of 5xx, what was asked for: assets that nobody keeps, a version of HTTP that nobody speaks.
+        let asked = status < 500 || matches!(status, 501 | 505);
+        // A worker has it, and the function takes longer than its caller waits.
+        let slow = status == 504 && matches!(execution, Execution::Started);
+        if asked || slow {
+            Self::Declined
+        } else {
+            Self::Failed
+        }
+    }
+
     /// Its name in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -90,7 +105,9 @@ impl RequestMetrics {
         let gauge = |name, help| gauge(registry, name, help);
         let ended = counter(
             "requests_total",
-            "Calls that ended, by the region of their last attempt and how.",
+            "Calls that ended, by the region of their last attempt and how: answered (a container's answer, whole), \
+             declined (a region's platform said no), refused (the edge did), failed (no region could answer, or a \
+             region's platform answered 5xx), broken (the answer broke off), gone (the caller left first).",
             &["region", "outcome"],
         )?;
         let first_byte = HistogramVec::new(
@@ -117,7 +134,9 @@ impl RequestMetrics {
             moves: from_the_start(
                 counter(
                     "moves_total",
-                    "Attempts that went on in another region, by the failure before.",
+                    "Attempts that went on in another region, by the failure before: unreachable (no connection), \
+                     refused (the connection did not take the call), not-started (the region's platform said so), \
+                     lost (the connection broke or fell silent; it may have run).",
                     &["failure"],
                 )?,
                 Failure::ALL.map(|failure| [failure.as_str()]),
@@ -125,7 +144,10 @@ impl RequestMetrics {
             stops: from_the_start(
                 counter(
                     "stops_total",
-                    "Failed attempts that did not go on elsewhere, by the reason.",
+                    "Failed attempts that did not go on elsewhere, by the reason: answer-begun (the caller has a part \
+                     of the answer), may-have-run (and must not run twice), body-gone (too large to be kept), no-time \
+                     (the caller's time is over), moves-used (as many moves as a call may make), budget-used (too \
+                     many calls are repeated already), no-region (none is left to try).",
                     &["reason"],
                 )?,
                 Why::ALL.map(|why| [why.as_str()]),
@@ -189,5 +211,38 @@ impl RequestMetrics {
     /// Counts a connection that failed in `stage`: `tls`, `preface` or `limit`.
     pub fn handshake_failed(&self, stage: &'static str) {
         self.handshakes_failed.with_label_values(&[stage]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platforms_5xx_is_a_failure() {
+        use Execution::{NotStarted, Started};
+        for (statuses, executions, expected) in [
+            (
+                &[500, 502, 503][..],
+                &[NotStarted, Started][..],
+                Outcome::Failed,
+            ),
+            (&[504], &[NotStarted], Outcome::Failed),
+            (&[504], &[Started], Outcome::Declined),
+            (
+                &[202, 400, 401, 404, 409, 429, 501, 505],
+                &[NotStarted, Started],
+                Outcome::Declined,
+            ),
+        ] {
+            for (status, execution) in statuses.iter().flat_map(|status| {
+                executions
+                    .iter()
+                    .map(move |execution| (*status, *execution))
+            }) {
+                let outcome = Outcome::of_platform(status, execution);
+                assert_eq!(outcome, expected, "{status} {execution:?}");
+            }
+        }
     }
 }

@@ -56,6 +56,17 @@ impl Slot {
         endpoint: Endpoint,
         path: &str,
     ) -> Result<(http::StatusCode, std::time::Duration), ProbeError> {
+        let (head, took) = self.head(dialer, endpoint, path).await?;
+        Ok((head.status, took))
+    }
+
+    /// The same, with the whole head of the answer.
+    pub(crate) async fn head(
+        &self,
+        dialer: &Dialer,
+        endpoint: Endpoint,
+        path: &str,
+    ) -> Result<(http::response::Parts, std::time::Duration), ProbeError> {
         let live = match self.current() {
             Some(live) => live,
             None => self.keep(Live::connect(dialer, endpoint).await?),
@@ -69,9 +80,9 @@ impl Slot {
             http::Request::get(format!("http://{}{path}", endpoint.address)).body(Empty::new())?;
         sender.ready().await?;
         let started = tokio::time::Instant::now();
-        let status = sender.send_request(request).await?.status();
+        let (head, _) = sender.send_request(request).await?.into_parts();
         doubted.live = None;
-        Ok((status, started.elapsed()))
+        Ok((head, started.elapsed()))
     }
 
     fn current(&self) -> Option<Arc<Live>> {

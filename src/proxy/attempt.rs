@@ -72,10 +72,10 @@ impl EdgeProxy {
             return Some(Outcome::Gone);
         }
         if end {
-            return Some(answered(ctx));
+            return Some(ctx.ending);
         }
         match exchange.relay(session, replay, &mut body).await {
-            Ok(()) => Some(answered(ctx)),
+            Ok(()) => Some(ctx.ending),
             Err(Broken::Caller(_) | Broken::SlowCaller) => Some(Outcome::Gone),
             Err(Broken::LargeBody) => {
                 session.shutdown_with_reason(h2::Reason::CANCEL);
@@ -209,8 +209,11 @@ impl EdgeProxy {
     /// Whether a region's platform says that the call did not begin, and another region may do better.
     fn declines(&self, head: &http::response::Parts, ctx: &mut Context) -> bool {
         let execution = Execution::read(&head.headers);
-        ctx.declined = execution.is_some();
         let status = head.status.as_u16();
+        ctx.ending = match execution {
+            Some(execution) => Outcome::of_platform(status, execution),
+            None => Outcome::Answered,
+        };
         let declines = execution == Some(Execution::NotStarted) && route::declined(status);
         match status {
             503 if declines => self.tell(ctx, ServedOutcome::Declined),
@@ -306,10 +309,11 @@ impl EdgeProxy {
         let next = match elsewhere {
             // Asking who holds an answer is no work that is done again.
             // And one that was called back has only waited.
-            Ok(_) => route::after(failure, &circumstances, || {
+            Ok(decision) => route::after(failure, &circumstances, || {
                 let waited = ctx.recalled && failure == Failure::NotStarted;
                 ctx.polled().is_some() || waited || self.budget.withdraw()
-            }),
+            })
+            .towards(decision.reason),
             Err(_) => route::after(failure, &circumstances, || true).without_region(),
         };
         match (next, elsewhere) {
@@ -372,14 +376,6 @@ impl EdgeProxy {
         {
             self.metrics.request.news_lost.inc();
         }
-    }
-}
-
-fn answered(ctx: &Context) -> Outcome {
-    if ctx.declined {
-        Outcome::Declined
-    } else {
-        Outcome::Answered
     }
 }
 

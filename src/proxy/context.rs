@@ -9,6 +9,7 @@ use frontdoor_protocol::trace::Trace;
 
 use crate::explain::Story;
 use crate::identity::Identity;
+use crate::metrics::Outcome;
 use crate::region::{Endpoint, Flight, RegionIndex};
 use crate::route::{Ask, Decision, Failure, Tried, Why};
 use crate::upstream;
@@ -49,8 +50,8 @@ pub(super) struct Context {
     pub(super) story: Option<Box<Story>>,
     /// When the answer's head came.
     pub(super) answered: Option<Instant>,
-    /// The answer was made by a region's platform, not by a container.
-    pub(super) declined: bool,
+    /// How it ends if the answer that is there goes back whole: a container made it, or a region's platform.
+    pub(super) ending: Outcome,
 }
 
 /// One attempt in one region.
@@ -82,7 +83,7 @@ impl Context {
             single: false,
             story: None,
             answered: None,
-            declined: false,
+            ending: Outcome::Answered,
         }
     }
 

@@ -127,11 +127,23 @@ impl Problematic {
                 "Too many calls are being repeated",
                 "The region failed, and repeating more calls would make it worse. The call did not run; repeat it later.",
             ),
-            Self::AttemptFailed(Why::MovesUsed | Why::NoRegion | Why::AnswerBegun) => plain(
+            Self::AttemptFailed(Why::NoRegion) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "regions-failed",
+                "No region answers now",
+                "No region that was tried could be reached or took the call, and no other is well. Repeat it later.",
+            ),
+            Self::AttemptFailed(Why::MovesUsed) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "regions-failed",
+                "No region could answer",
+                "As many regions as a call may try could not be reached or did not take it. Repeat it later.",
+            ),
+            Self::AttemptFailed(Why::AnswerBegun) => plain(
                 StatusCode::BAD_GATEWAY,
                 "regions-failed",
                 "No region could answer",
-                "The regions that were tried could not be reached or did not take the call. Repeat it.",
+                "The answer had begun when its region was lost.",
             ),
             Self::SlowBody => plain(
                 StatusCode::REQUEST_TIMEOUT,
@@ -269,6 +281,8 @@ mod tests {
         assert_eq!(answer.problem.status, answer.status.as_u16());
         assert_eq!(answer.problem.request_id, Some(id));
         assert!(!answer.problem.detail.is_empty());
+        let unavailable = answer.status == StatusCode::SERVICE_UNAVAILABLE;
+        assert!(answer.retry_after.is_some() || !unavailable, "{reason:?}");
         answer.status.as_u16()
     }
 
@@ -312,8 +326,9 @@ mod tests {
             (Problematic::AttemptFailed(Why::BodyGone), 503),
             (Problematic::AttemptFailed(Why::NoTime), 504),
             (Problematic::AttemptFailed(Why::BudgetUsed), 503),
-            (Problematic::AttemptFailed(Why::MovesUsed), 502),
-            (Problematic::AttemptFailed(Why::NoRegion), 502),
+            (Problematic::AttemptFailed(Why::MovesUsed), 503),
+            (Problematic::AttemptFailed(Why::NoRegion), 503),
+            (Problematic::AttemptFailed(Why::AnswerBegun), 502),
             (Problematic::TimedOut, 504),
             (Problematic::BadRequest, 400),
             (Problematic::Engine(413), 413),

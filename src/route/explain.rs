@@ -65,8 +65,22 @@ pub struct Line {
     pub health: &'static str,
     /// The predicted time to first byte, in milliseconds.
     pub parts: Parts,
+    /// What it said of the function's workers; nothing if it did not. For people alone.
+    #[serde(skip)]
+    staff: Option<Staff>,
     /// Why it was not among the candidates.
     pub excluded: Option<&'static str>,
+}
+
+/// The workers of a function in a region, as last reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Staff {
+    /// How many.
+    workers: u16,
+    /// Calls they may have at once.
+    slots: u16,
+    /// Calls they could take then.
+    free: u16,
 }
 
 // === impl Trace ===
@@ -134,6 +148,7 @@ impl Trace {
             region: name.clone(),
             health: site.health.as_str(),
             parts: rank::predicted(site, known, &self.policy),
+            staff: Staff::of(known),
             excluded: self.excluded(region, site, known, held),
         }
     }
@@ -195,6 +210,28 @@ impl World for Trace {
     }
 }
 
+// === impl Staff ===
+
+impl Staff {
+    /// Nothing of a region without the function, or whose workers say nothing of themselves.
+    fn of(known: &Known) -> Option<Self> {
+        match known {
+            Known::Fact(fact, _) if fact.deployed() && !fact.mute() => Some(Self {
+                workers: fact.workers,
+                slots: fact.slots,
+                free: fact.free,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Staff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.workers, self.slots, self.free)
+    }
+}
+
 // === impl Explanation ===
 
 impl fmt::Display for Explanation {
@@ -207,8 +244,15 @@ impl fmt::Display for Explanation {
         }
         writeln!(
             f,
-            "{:<20} {:<8} {:>9} {:>9} {:>9} {:>9} {:>9}  excluded",
-            "region", "health", "rtt ms", "wait ms", "cold ms", "risk ms", "total ms"
+            "{:<20} {:<8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>18}  excluded",
+            "region",
+            "health",
+            "rtt ms",
+            "wait ms",
+            "cold ms",
+            "risk ms",
+            "total ms",
+            "workers/slots/free"
         )?;
         for line in &self.lines {
             let Parts {
@@ -219,10 +263,11 @@ impl fmt::Display for Explanation {
             } = line.parts;
             writeln!(
                 f,
-                "{:<20} {:<8} {rtt:>9.1} {wait:>9.1} {cold:>9.1} {risk:>9.1} {:>9.1}  {}",
+                "{:<20} {:<8} {rtt:>9.1} {wait:>9.1} {cold:>9.1} {risk:>9.1} {:>9.1} {:>18}  {}",
                 line.region,
                 line.health,
                 line.parts.total(),
+                line.staff.map_or_else(|| "-".to_owned(), |s| s.to_string()),
                 line.excluded.unwrap_or_default()
             )?;
         }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::Reason;
+
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -102,6 +104,19 @@ impl Next {
         match self {
             Self::Elsewhere => Self::Stop(Why::NoRegion),
             stop => stop,
+        }
+    }
+
+    /// The same, when the region to go to was chosen for this reason. That the budget is used is what stops a call only if a
+    /// region is left that is well; otherwise it is that there is none, and who is told of repeated calls would look for
+    /// the wrong thing.
+    #[must_use]
+    pub const fn towards(self, reason: Reason) -> Self {
+        match (self, reason) {
+            (Self::Stop(Why::BudgetUsed), Reason::OnlySuspects | Reason::FailOpen) => {
+                Self::Stop(Why::NoRegion)
+            }
+            (next, _) => next,
         }
     }
 }
@@ -246,6 +261,22 @@ mod tests {
             after(Failure::Unreachable, &calm(), || false),
             Next::Stop(Why::BudgetUsed)
         );
+    }
+
+    #[test]
+    fn the_budget_is_to_blame_only_where_a_well_region_is_left() {
+        let refused = after(Failure::NotStarted, &calm(), || false);
+        for reason in [Reason::OnlySuspects, Reason::FailOpen] {
+            assert_eq!(refused.towards(reason), Next::Stop(Why::NoRegion));
+            // While there is budget, what is not well is tried all the same: the call did not begin.
+            let tried = after(Failure::NotStarted, &calm(), || true).towards(reason);
+            assert_eq!(tried, Next::Elsewhere);
+            let held = after(Failure::Lost, &calm(), || false).towards(reason);
+            assert_eq!(held, Next::Stop(Why::MayHaveRun));
+        }
+        for reason in [Reason::Nearest, Reason::NearerBusy, Reason::Affinity] {
+            assert_eq!(refused.towards(reason), Next::Stop(Why::BudgetUsed));
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn answered(endpoints: &mut Vec<EndpointState>, answer: &[SocketAddr]
                 risk: Risk::new(now),
                 tally: Arc::default(),
                 dropped: None,
+                trouble: None,
             });
         }
     }

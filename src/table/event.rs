@@ -1,5 +1,6 @@
 //! All that can happen to the table. Background services and the proxy send these to the keeper; nobody else changes it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ pub enum Event {
         endpoint: Endpoint,
         /// What it showed.
         outcome: ProbeOutcome,
+    },
+    /// An active check was answered by the region itself, which says that it is not well: bad, and not gone.
+    Unwell {
+        /// Which endpoint.
+        endpoint: Endpoint,
+        /// With which status.
+        status: u16,
     },
     /// What live traffic saw of one endpoint.
     Served {
@@ -72,7 +80,7 @@ pub enum Event {
 pub enum ProbeOutcome {
     /// Healthy, after this long.
     Good(Duration),
-    /// Refused, reset, or an answer that says "not well": certain at once.
+    /// Refused, reset, or an answer of somebody that says "not well": certain at once.
     Bad,
     /// No answer within the time allowed; it may still come, and then counts as good and slow.
     Silent,
@@ -109,6 +117,21 @@ pub enum Order {
     Undrain,
 }
 
+/// How an endpoint failed last, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// A connection was refused, or reset.
+    Refused,
+    /// Nothing came in time.
+    Silent,
+    /// A check was answered with this status.
+    Status(u16),
+    /// A call's connection broke before its answer.
+    Broke,
+    /// The region did not take a call.
+    Declined,
+}
+
 /// A change of health, for the log and the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -118,4 +141,20 @@ pub struct Transition {
     pub from: Health,
     /// How it is.
     pub to: Health,
+    /// What it did last, if that is why it is not well.
+    pub why: Option<Trouble>,
+}
+
+// === impl Trouble ===
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused or reset"),
+            Self::Silent => f.write_str("no answer in time"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Broke => f.write_str("calls break"),
+            Self::Declined => f.write_str("calls are declined"),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! A name is for people and metrics. Own checks rule own traffic: of all this only a failing canary of *our own* moves
 //! calls, and hearsay only makes us look at once. `witness.rs` collects the evidence.
 
+use frontdoor_protocol::names::VersionId;
 use frontdoor_protocol::verdict::{Canary, Sight};
 
 use super::RegionView;
@@ -15,7 +16,7 @@ pub enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// It does not answer us, and there is nobody to compare with.
+    /// It does not answer us, and there is nobody to compare with; or it says that it is not well, and nothing shows why.
     Unsure,
     /// It is gone, and not for us alone: others miss it too, or its reports have stopped.
     RegionDown,
@@ -31,7 +32,7 @@ pub enum Fault {
     Grey,
     /// A version that had workers has none.
     FunctionDown,
-    /// It is well and its reports do not reach us.
+    /// It answers, and its reports do not reach us.
     BusDown,
     /// It answers again, and waits out its hold-down.
     Returning,
@@ -58,6 +59,8 @@ pub struct Evidence {
     pub failing: bool,
     /// What our canaries show, if anything.
     pub canary: Option<Canary>,
+    /// Whether it answers our checks itself, by saying that it is not well.
+    pub complains: bool,
     /// Versions that had workers and have none.
     pub orphans: usize,
 }
@@ -75,6 +78,8 @@ pub struct Condition {
     pub canary: Option<Canary>,
     /// Other edges that see it well, and that do not.
     pub others: (usize, usize),
+    /// A version that had workers and has none; of several always the same.
+    pub orphan: Option<VersionId>,
 }
 
 /// Names what is wrong.
@@ -121,6 +126,8 @@ fn absence(evidence: &Evidence) -> Fault {
         } else {
             Fault::Returning
         }
+    } else if evidence.complains {
+        complaint(evidence)
     } else if well > unwell {
         Fault::MyPath
     } else if unwell > 0 {
@@ -133,6 +140,16 @@ fn absence(evidence: &Evidence) -> Fault {
             (Some(false), Some(true)) => Fault::RegionDown,
             _ => Fault::Unsure,
         }
+    }
+}
+
+/// Names what is wrong with a region that answers and says that it is not well. It is not gone, nor is the way to it.
+const fn complaint(evidence: &Evidence) -> Fault {
+    match (evidence.canary, evidence.heartbeat, evidence.bus) {
+        (Some(Canary::Queue), ..) => Fault::QueueDown,
+        (Some(Canary::Workers), ..) => Fault::WorkersDown,
+        (_, Some(false), _) | (_, _, Some(false)) => Fault::BusDown,
+        _ => Fault::Unsure,
     }
 }
 

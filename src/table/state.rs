@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use frontdoor_protocol::names::RegionName;
 
 use super::breaker::Breaker;
-use super::event::{Order, Transition};
+use super::event::{Order, Transition, Trouble};
 use super::facts::{self, Column, Fact, Lesson};
-use super::health::Monitor;
+use super::health::{Miss, Monitor};
 use super::hearing::Hearing;
 use super::latency::Latency;
 use super::risk::Risk;
@@ -50,6 +50,8 @@ pub(super) struct EndpointState {
     pub(super) tally: Arc<Tally>,
     /// Since when DNS names it no more.
     pub(super) dropped: Option<Instant>,
+    /// How it failed last, if no check was answered well since.
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// What live traffic saw of one function in the region.
@@ -281,23 +283,44 @@ impl EndpointState {
             region,
             address: self.address,
         };
-        (from != to).then_some(Transition { endpoint, from, to })
+        let why = self.trouble.filter(|_| to < Health::Ramp);
+        (from != to).then_some(Transition {
+            endpoint,
+            from,
+            to,
+            why,
+        })
     }
 
     /// A new round-trip time, well answered.
     pub(super) fn good(&mut self, rtt: Duration, now: Instant, limits: &Limits) {
+        self.trouble = None;
         self.latency.sample(rtt, now);
         self.risk.checked(now);
         self.monitor.good(now, limits);
     }
 
+    /// A check that was answered badly, or by a refusal.
+    pub(super) fn refused(&mut self, trouble: Trouble, now: Instant, limits: &Limits) {
+        self.trouble = Some(trouble);
+        self.failed(now);
+        self.monitor.miss(Miss::Certain, now, limits);
+    }
+
+    /// A check that was not answered in time.
+    pub(super) fn silent(&mut self, now: Instant, limits: &Limits) {
+        self.trouble = Some(Trouble::Silent);
+        self.monitor.miss(Miss::Silent, now, limits);
+    }
+
     /// A check or a call that failed by the platform's fault.
-    pub(super) fn failed(&mut self, now: Instant) {
+    fn failed(&mut self, now: Instant) {
         self.risk.failed(self.tally.served(), now);
     }
 
     /// A call that failed by the platform's fault.
-    pub(super) fn bad(&mut self, now: Instant, limits: &Limits) {
+    pub(super) fn bad(&mut self, trouble: Trouble, now: Instant, limits: &Limits) {
+        self.trouble = Some(trouble);
         self.failed(now);
         self.monitor.served(0, 1, now, limits);
     }

@@ -109,6 +109,36 @@ fn transitions_are_told_once() {
 }
 
 #[test]
+fn a_transition_says_why() {
+    let limits = Limits::default();
+    let endpoint = Endpoint {
+        region: RegionIndex(0),
+        address: address(1),
+    };
+    let status = 503;
+    for (event, why) in [
+        (probed(1, ProbeOutcome::Bad), Trouble::Refused),
+        (probed(1, ProbeOutcome::Silent), Trouble::Silent),
+        (Event::Unwell { endpoint, status }, Trouble::Status(503)),
+    ] {
+        let (mut table, mut now) = (table(), Instant::now());
+        table.apply(resolved(&[1]), now);
+        let up = table.apply(probed(1, ProbeOutcome::Good(Duration::from_millis(1))), now);
+        assert_eq!(up[0].why, None);
+        let mut found = Vec::new();
+        for _ in 0..8 {
+            now += limits.silence_to_down / 4;
+            found.extend(table.apply(event.clone(), now));
+        }
+        let told: Vec<_> = found.iter().map(|t| (t.to, t.why)).collect();
+        assert_eq!(
+            told,
+            [(Health::Suspect, Some(why)), (Health::Down, Some(why))]
+        );
+    }
+}
+
+#[test]
 fn the_newest_report_wins_and_draining_expires() {
     let (mut table, now) = (table(), Instant::now());
     table.apply(report(1, 5, true), now);

@@ -32,6 +32,8 @@ struct Memory {
     failing: Vec<(SocketAddr, Instant)>,
     /// Whether a check was ever answered well.
     answered: bool,
+    /// When it last answered a check by saying that it is not well.
+    complained: Option<Instant>,
     /// Good and bad calls, in two halves of a window.
     traffic: Option<[(Instant, u32, u32); 2]>,
     canary: Option<Canaries>,
@@ -68,6 +70,8 @@ const VERDICT: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_millis(850);
 /// News may have been on its way, or waited for the next verdict, for this long: what comes later was said later.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// A region that says it is not well says so with every check, more than once in this time.
+const COMPLAINT: Duration = Duration::from_secs(1);
 /// The window of live traffic, in two halves.
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// Below so many calls live traffic says nothing.
@@ -124,6 +128,12 @@ impl Witness {
                     memory.checked(endpoint.address, *outcome, now);
                 }
             }
+            Event::Unwell { endpoint, .. } => {
+                if let Some(memory) = self.regions.get_mut(endpoint.region.0) {
+                    memory.complained = Some(now);
+                    memory.failed(endpoint.address, now);
+                }
+            }
             Event::Resolved { region, addresses } => {
                 if let Some(memory) = self.regions.get_mut(region.0) {
                     memory.failing.retain(|(a, _)| addresses.contains(a));
@@ -175,6 +185,7 @@ impl Memory {
             reported: None,
             failing: Vec::new(),
             answered: false,
+            complained: None,
             traffic: None,
             canary: None,
             staffed: HashSet::default(),
@@ -191,6 +202,10 @@ impl Memory {
         let still_well = heard().filter(|v| v.sight == Sight::Well && since(v.at));
         let canaries = self.canary.as_ref().filter(|c| fresh(c.at, CANARY, now));
         let sick = canaries.is_some_and(|c| c.sick);
+        let complains = self.complained.is_some_and(|at| fresh(at, COMPLAINT, now));
+        let complains = complains && lost.is_some();
+        // Nobody sends canaries to a region that is down: what the last ones showed is what is known.
+        let last = self.canary.as_ref().filter(|_| complains).or(canaries);
         let evidence = Evidence {
             own: fault::sight(view),
             answers: self.answered && lost.is_none(),
@@ -202,7 +217,8 @@ impl Memory {
                 .is_some_and(|(first, last)| last >= first + IN_FLIGHT && since(last)),
             bus,
             failing: view.grey || self.failing(now),
-            canary: canaries.filter(|_| sick).map(|c| c.last),
+            canary: last.filter(|c| c.sick).map(|c| c.last),
+            complains,
             orphans: self.orphans.len(),
         };
         let worried = |v: &Heard| {
@@ -214,6 +230,7 @@ impl Memory {
             sick,
             canary: canaries.map(|c| c.last),
             others: (well, unwell),
+            orphan: self.orphans.keys().min().copied(),
         }
     }
 
@@ -234,11 +251,13 @@ impl Memory {
                 self.answered = true;
                 self.failing.retain(|(a, _)| *a != address);
             }
-            ProbeOutcome::Bad | ProbeOutcome::Silent => {
-                if !self.failing.iter().any(|(a, _)| *a == address) {
-                    self.failing.push((address, now));
-                }
-            }
+            ProbeOutcome::Bad | ProbeOutcome::Silent => self.failed(address, now),
+        }
+    }
+
+    fn failed(&mut self, address: SocketAddr, now: Instant) {
+        if !self.failing.iter().any(|(a, _)| *a == address) {
+            self.failing.push((address, now));
         }
     }
 

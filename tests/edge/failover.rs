@@ -112,6 +112,42 @@ async fn what_was_started_or_is_the_callers_fault_does_not_move() {
 }
 
 #[tokio::test]
+async fn a_platforms_5xx_counts_as_failed_and_its_no_as_declined() {
+    let no: &[(&str, &str)] = &[("frontdoor-execution", "not-started")];
+    let cases: [(u16, &[(&str, &str)], &str); 8] = [
+        (504, no, "failed"),
+        (503, no, "failed"),
+        (502, no, "failed"),
+        (502, &[("frontdoor-execution", "started")], "failed"),
+        (429, no, "declined"),
+        (401, no, "declined"),
+        // What is asked for is not offered.
+        (501, no, "declined"),
+        // A container's own.
+        (500, &[], "answered"),
+    ];
+    for (status, headers, outcome) in cases {
+        let region = Region::start(move |_| async move { reply(status, headers, "as it is") })
+            .await
+            .expect("a port");
+        let edge = Edge::start(&[("a-only", region.address)]).await;
+        let answer = edge.post("/echo", "hello").await;
+        assert_eq!(answer.status.as_u16(), status);
+        let label = format!("outcome=\"{outcome}\"");
+        test_support::eventually::eventually(
+            &format!("{status} counts as {outcome}"),
+            Duration::from_secs(5),
+            async || (edge.counter("requests_total", &label).await == 1.0).then_some(()),
+        )
+        .await;
+        for label in ["region=\"a-only\"", ""] {
+            let counted = edge.counter("requests_total", label).await;
+            assert_eq!(counted, 1.0, "{status} {label}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_last_regions_own_answer_is_passed_on() {
     let no = || {
         reply(
@@ -307,7 +343,7 @@ async fn a_call_is_not_given_to_a_way_with_nobody_behind_it() {
     let mut client = edge.client(Protocol::H2).await;
     let answer = client.call(post("/echo", "hello")).await;
     let answer = answer.expect("an answer");
-    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(
         answer.json()["type"],
         "urn:frontdoor:problem:regions-failed",
@@ -351,7 +387,7 @@ async fn nowhere_to_go_is_an_honest_503() {
     let edge = Edge::unready(&[("us-east", nobody)]).await;
     edge.health("us-east", "down").await;
     let answer = edge.post("/echo", "hello").await;
-    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(
         answer.json()["type"],
         "urn:frontdoor:problem:regions-failed"

@@ -13,7 +13,10 @@ use crate::harness::Edge;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A hub whose JetStream can hold the bucket of orders.
+/// Long enough for an edge to find out that its orders are not taken.
+const REFUSAL: Duration = Duration::from_secs(20);
+
+/// A hub with JetStream, and one user.
 struct Hub {
     child: Child,
     port: u16,
@@ -21,7 +24,8 @@ struct Hub {
 }
 
 impl Hub {
-    fn start() -> Self {
+    /// A hub where an edge may do this.
+    fn start(permissions: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -29,7 +33,8 @@ impl Hub {
             .port();
         let store = folder.path().join("store");
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ domain: hub, store_dir: \"{}\" }}\n",
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ domain: hub, store_dir: \"{}\" }}\n\
+             accounts {{ CHATTER {{ jetstream: enabled, users: [ {{ user: edge, password: hush\n{permissions} }} ] }} }}\n",
             store.display()
         );
         let file = folder.path().join("hub.conf");
@@ -62,6 +67,23 @@ impl Drop for Hub {
     }
 }
 
+/// What the shipped hub lets an edge do: all that stands beside its nkey.
+fn shipped() -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nats/hub.conf");
+    let text = std::fs::read_to_string(file).expect("shipped");
+    let (_, edge) = text.split_once("nkey: $EDGE_NKEY").expect("an edge's user");
+    let mut depth = 0_i32;
+    let end = edge.find(|c: char| {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        depth < 0
+    });
+    edge[..end.expect("the user's end")].to_owned()
+}
+
 async fn region() -> Region {
     Region::start(|_| async { reply(200, &[], "ok") })
         .await
@@ -78,13 +100,26 @@ async fn edge(folder: &Path, regions: [SocketAddr; 2], nats: Option<u16>) -> Edg
         folder.join("orders.json").display()
     );
     if let Some(port) = nats {
-        more += &format!("\nnats = {{ url = \"nats://127.0.0.1:{port}\" }}");
+        more += &format!(
+            "\nnats = {{ url = \"nats://127.0.0.1:{port}\", user = \"edge\", password = \"hush\" }}"
+        );
     }
     let [east, west] = regions;
     let edge = Edge::configured(&[("us-east", east), ("eu-west", west)], &more).await;
     edge.health("us-east", "up").await;
     edge.health("eu-west", "up").await;
     edge
+}
+
+/// Drains a region until the edge says that the order gets this far.
+async fn reaches(edge: &Edge, reach: &str) {
+    eventually(reach, REFUSAL, async || {
+        let answer = edge
+            .order("POST", "/regions/us-east/drain", "sesame", "")
+            .await;
+        (answer.json()["reach"] == json!(reach)).then_some(())
+    })
+    .await;
 }
 
 async fn draining(edge: &Edge, region: &str, wanted: bool) {
@@ -105,8 +140,8 @@ async fn a_drained_region_gets_no_calls_until_it_is_taken_back() {
     assert_eq!(answer.status.as_u16(), 200);
     let told: Value = answer.json();
     assert_eq!(
-        (&told["drain"], &told["shared"]),
-        (&json!(true), &json!(false))
+        (&told["drain"], &told["shared"], &told["reach"]),
+        (&json!(true), &json!(false), &json!("no-nats"))
     );
     draining(&edge, "us-east", true).await;
     let before = east.calls();
@@ -198,7 +233,7 @@ async fn orders_need_the_token_sense_and_room() {
 #[tokio::test]
 async fn other_edges_learn_of_orders_and_a_restart_without_nats_keeps_them() {
     let (east, west) = (region().await, region().await);
-    let hub = Hub::start();
+    let hub = Hub::start(&shipped());
     let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let places = [east.address, west.address];
     let one = edge(folders[0].path(), places, Some(hub.port)).await;
@@ -214,8 +249,21 @@ async fn other_edges_learn_of_orders_and_a_restart_without_nats_keeps_them() {
     draining(&two, "us-east", true).await;
     two.stopped().await;
     drop(hub);
+    reaches(&one, "nats-away").await;
     let two = edge(folders[1].path(), places, None).await;
     draining(&two, "us-east", true).await;
     one.stopped().await;
     two.stopped().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_takes_no_orders_is_not_called_away() {
+    let (east, west) = (region().await, region().await);
+    // It carries news, as the shipped one does, and lets nobody touch its JetStream.
+    let hub = Hub::start("permissions { publish: \"fd.>\", subscribe: \"fd.>\" }");
+    let folder = tempfile::tempdir().expect("a folder");
+    let edge = edge(folder.path(), [east.address, west.address], Some(hub.port)).await;
+    reaches(&edge, "nats-refuses").await;
+    draining(&edge, "us-east", true).await;
+    edge.stopped().await;
 }

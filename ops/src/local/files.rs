@@ -22,6 +22,21 @@ const DNS_TTL: Duration = Duration::from_secs(5);
 /// Calls one worker runs at once.
 const SLOTS: u16 = 64;
 
+/// What an edge may say on the hub: news, and what the bucket of operators' orders takes of JetStream. The same as in
+/// `deploy/nats/hub.conf`, which says more.
+const EDGE_SAYS: [&str; 10] = [
+    "fd.>",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.KV_frontdoor-orders",
+    "$JS.API.STREAM.CREATE.KV_frontdoor-orders",
+    "$JS.API.DIRECT.GET.KV_frontdoor-orders.>",
+    "$JS.API.CONSUMER.CREATE.KV_frontdoor-orders",
+    "$JS.API.CONSUMER.CREATE.KV_frontdoor-orders.>",
+    "$JS.API.CONSUMER.DELETE.KV_frontdoor-orders.*",
+    "$JS.FC.KV_frontdoor-orders.>",
+    "$KV.frontdoor-orders.*",
+];
+
 /// What a state folder keeps from one start to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -67,8 +82,8 @@ pub(super) fn name(part: &PartId) -> Option<String> {
     Some(format!("{}.{extension}", part.file_stem()))
 }
 
-/// The hub. Its users may say and hear nothing but `fd.>`; for the leaf's user that is what keeps each region's work,
-/// its JetStream API and its inboxes at home.
+/// The hub. Its users hear nothing but `fd.>`, and the leaf's user says nothing else: that is what keeps each region's
+/// work, its JetStream API and its inboxes at home.
 /// Its JetStream holds one thing: the bucket of operators' orders, which only edges may touch.
 pub(super) fn hub(plan: &Plan, store: &Path, passwords: &HubPasswords) -> String {
     let HubPasswords { edge, leaf } = passwords;
@@ -79,7 +94,7 @@ http: "{monitor}"
 max_payload: 8MB
 jetstream {{ domain: "hub", store_dir: {store} }}
 leafnodes {{ listen: "{leaf_listen}" }}
-edge = {{ publish: ["fd.>", "$JS.hub.API.>", "$KV.frontdoor-orders.>", "$JS.ACK.>"], subscribe: ["fd.>"] }}
+edge = {{ publish: [{says}], subscribe: ["fd.>"] }}
 chatter = {{ publish: ["fd.>"], subscribe: ["fd.>"] }}
 authorization {{
   users = [
@@ -92,6 +107,7 @@ authorization {{
         monitor = plan.hub_monitor(),
         leaf_listen = plan.hub_leaf(),
         store = quoted(&store.to_string_lossy()),
+        says = EDGE_SAYS.map(quoted).join(", "),
     )
 }
 

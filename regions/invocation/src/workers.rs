@@ -233,8 +233,13 @@ impl Workers {
         };
         drop(known);
         let staffed = |standing: Option<Standing>| standing.is_some_and(|s| s.workers > 0);
-        if staffed(before) && !staffed(now) {
-            self.fall_silent(version);
+        match (staffed(before), staffed(now)) {
+            (true, false) => {
+                self.fall_silent(version);
+                tracing::warn!(%version, "the last worker of a version is gone, or takes no calls");
+            }
+            (false, true) => tracing::info!(%version, "a version has a worker that takes calls"),
+            _ => {}
         }
         if before != now {
             self.changes.send_modify(|count| *count += 1);

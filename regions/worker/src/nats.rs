@@ -3,11 +3,13 @@
 //! It is tried for ever; work that needs it waits. The server's version is checked once it is there, because older
 //! ones lose queued requests when a filtered purge runs.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, Event};
 use bytes::Bytes;
-use frontdoor_bus::{Access, AccessError};
+use frontdoor_bus::{Absence, Access, AccessError};
 use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt;
@@ -34,6 +36,13 @@ pub(crate) struct Link {
     pub(crate) generation: u64,
 }
 
+/// What the log is told of the connection.
+struct Told {
+    region: String,
+    url: String,
+    absence: Mutex<Absence>,
+}
+
 /// Why there can be no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
@@ -54,10 +63,16 @@ pub enum NatsError {
 /// Begins to connect, and goes on for ever; `news` says how it stands.
 pub(crate) async fn connect(
     settings: &Access,
+    region: &str,
     name: String,
     metrics: Metrics,
     news: watch::Sender<Link>,
 ) -> Result<Client, NatsError> {
+    let told = Told {
+        region: region.to_owned(),
+        url: settings.url.clone(),
+        absence: Mutex::new(Absence::new(Instant::now())),
+    };
     let options = settings
         .options()
         .await?
@@ -70,13 +85,13 @@ pub(crate) async fn connect(
             RECONNECT_PAUSE.min(Duration::from_millis(10) * 2_u32.pow(doublings))
         })
         .event_callback(move |event| {
-            note(&event, &metrics, &news);
+            note(&event, &told, &metrics, &news);
             std::future::ready(())
         });
     Ok(options.connect(&settings.url).await?)
 }
 
-fn note(event: &Event, metrics: &Metrics, news: &watch::Sender<Link>) {
+fn note(event: &Event, told: &Told, metrics: &Metrics, news: &watch::Sender<Link>) {
     let label = match event {
         Event::Connected => "connected",
         Event::Disconnected => "disconnected",
@@ -89,7 +104,10 @@ fn note(event: &Event, metrics: &Metrics, news: &watch::Sender<Link>) {
     };
     metrics.nats_event(label);
     match event {
-        Event::Connected | Event::Draining => tracing::info!(event = label, "NATS"),
+        Event::Connected => told.back(),
+        Event::Disconnected => told.failed(&"the connection was lost"),
+        Event::ClientError(error) => told.failed(error),
+        Event::Draining => tracing::info!(event = label, "NATS"),
         _ => tracing::warn!(event = label, detail = %event, "NATS"),
     }
     news.send_if_modified(|link| match event {
@@ -102,6 +120,38 @@ fn note(event: &Event, metrics: &Metrics, news: &watch::Sender<Link>) {
         _ => false,
     });
     metrics.nats_connected.set(i64::from(news.borrow().up));
+}
+
+// === impl Told ===
+
+impl Told {
+    fn failed(&self, cause: &dyn fmt::Display) {
+        let Some(away) = self.absence().failed(Instant::now()) else {
+            return;
+        };
+        tracing::warn!(
+            region = self.region,
+            url = self.url,
+            %cause,
+            away = ?away.lasts,
+            untold = away.untold,
+            "the region's NATS is away: this worker takes no calls from the queue until it is back, and what runs goes on"
+        );
+    }
+
+    fn back(&self) {
+        let away = self.absence().ended(Instant::now());
+        tracing::info!(
+            region = self.region,
+            url = self.url,
+            ?away,
+            "connected to NATS"
+        );
+    }
+
+    fn absence(&self) -> MutexGuard<'_, Absence> {
+        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Waits for the first connection and returns only if the server is too old.

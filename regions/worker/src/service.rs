@@ -115,7 +115,9 @@ impl Worker {
         let (link_news, link) = watch::channel(Link::default());
         let (health_news, health) = watch::channel(Health::Starting);
         let name = format!("frontdoor-worker-{}", settings.version);
-        let client = nats::connect(&settings.nats, name, metrics.clone(), link_news).await?;
+        let region = settings.region.as_str();
+        let client =
+            nats::connect(&settings.nats, region, name, metrics.clone(), link_news).await?;
 
         let tasks = Tasks(TaskTracker::new());
         let container = Arc::new(Container::new(

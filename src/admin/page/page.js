@@ -330,7 +330,7 @@ async function send(force) {
     const told = await answer.json().catch(() => ({}));
     if (answer.ok) {
       $("order").close();
-      done = { words: told.shared ? "Done; all edges know it." : "Done; only this edge knows it until NATS is back.", until: performance.now() + 10000 };
+      done = { words: `Done; ${told.detail || "it is not known who else knows it"}.`, until: performance.now() + 10000 };
       say($("token-state"), done.words);
       return;
     }

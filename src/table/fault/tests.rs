@@ -12,6 +12,7 @@ const CALM: Evidence = Evidence {
     bus: Some(true),
     failing: false,
     canary: None,
+    complains: false,
     orphans: 0,
 };
 
@@ -55,6 +56,28 @@ fn a_region_that_answers_and_gets_no_calls() {
     };
     assert_eq!(held(false), Fault::Returning);
     assert_eq!(held(true), Fault::Grey);
+}
+
+#[test]
+fn a_region_that_says_it_is_not_well_is_not_gone() {
+    let says = |canary, heartbeat, bus, unwell| {
+        check(|e| {
+            (e.own, e.answers, e.complains) = (Some(Sight::Unwell), false, true);
+            (e.canary, e.heartbeat, e.bus) = (canary, heartbeat, bus);
+            (e.well, e.unwell) = (0, unwell);
+        })
+    };
+    let (yes, no) = (Some(true), Some(false));
+    for unwell in [0, 3] {
+        let queue = says(Some(Canary::Queue), no, yes, unwell);
+        assert_eq!(queue, Fault::QueueDown);
+        let workers = says(Some(Canary::Workers), yes, yes, unwell);
+        assert_eq!(workers, Fault::WorkersDown);
+        assert_eq!(says(None, no, yes, unwell), Fault::BusDown);
+        assert_eq!(says(None, yes, no, unwell), Fault::BusDown);
+        assert_eq!(says(None, yes, yes, unwell), Fault::Unsure, "it drains");
+        assert_eq!(says(None, None, None, unwell), Fault::Unsure);
+    }
 }
 
 #[test]

@@ -330,3 +330,32 @@ fn only_workers_that_canaries_can_have_missed_make_a_region_well() {
         assert_eq!(found, sick, "{before:?} {after:?}");
     }
 }
+
+#[test]
+fn a_region_without_its_queue_keeps_its_name_while_it_says_so() {
+    let (mut table, mut now) = table();
+    table.apply(Event::Bus(true), now);
+    table.apply(reported(1, 1), now);
+    for _ in 0..3 {
+        let (region, outcome) = (REGION, Canary::Queue);
+        table.apply(Event::Canary { region, outcome }, now);
+    }
+    let mut found = Vec::new();
+    // Long enough for its health to be down, and for canaries to be forgotten.
+    for seq in 1..=100 {
+        now += Duration::from_millis(250);
+        let (endpoint, status) = (endpoint(), 503);
+        table.apply(Event::Unwell { endpoint, status }, now);
+        table.apply(said(1, seq, Sight::Unwell, None), now);
+        found.push(condition(&mut table, now).fault);
+    }
+    found.dedup();
+    assert_eq!(found, [Fault::QueueDown]);
+    assert_eq!(
+        table.snapshot(now).regions[0].health,
+        crate::region::Health::Down
+    );
+    // Then its service is gone as well.
+    let found = names(&mut table, &mut now, 20, ProbeOutcome::Bad, &mut |_| None);
+    assert_eq!(found.last(), Some(&Fault::RegionDown), "{found:?}");
+}

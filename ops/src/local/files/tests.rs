@@ -124,6 +124,24 @@ fn dns_points_at_the_front_and_the_front_at_the_region() {
 }
 
 #[test]
+fn an_edge_may_say_what_the_shipped_hub_lets_it_say() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/nats/hub.conf");
+    let shipped = std::fs::read_to_string(shipped).expect("shipped");
+    let (_, edge) = shipped.split_once("$EDGE_NKEY").expect("an edge's user");
+    let (_, list) = edge.split_once("allow: [").expect("a list");
+    let (list, _) = list
+        .split_once("\n                        ]")
+        .expect("its end");
+    let says: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix('"'))
+        .collect();
+    assert_eq!(says, EDGE_SAYS);
+    let hub = hub(&plan(), &PathBuf::from("/tmp/a"), &passwords());
+    assert!(says.iter().all(|may| hub.contains(&quoted(may))), "{hub}");
+}
+
+#[test]
 fn nothing_in_a_path_can_leave_its_string() {
     let (plan, store) = (plan(), PathBuf::from("/tmp/a \"b\\c"));
     let (region, at) = plan.each().next().expect("one");

@@ -3,11 +3,13 @@
 //! Requires nats-server 2.11 or newer: older ones strand queued work when a purge is filtered. Never blocks a call:
 //! whoever sends looks at [`Link::is_up`] first and times what it awaits. `dispatch.rs` follows the state.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::{Client, Event, SubscribeError, Subscriber};
+use frontdoor_bus::Absence;
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::watch;
 
@@ -71,6 +73,13 @@ pub(crate) struct Link {
 /// Since when calls cannot be queued.
 struct Outage(Mutex<Option<Instant>>);
 
+/// What the log is told of the connection.
+struct Told {
+    url: String,
+    region: RegionName,
+    absence: Mutex<Absence>,
+}
+
 // === impl Link ===
 
 impl Link {
@@ -83,6 +92,11 @@ impl Link {
         let seen = state.clone();
         let outage = Arc::new(Outage(Mutex::new(Some(Instant::now()))));
         let noted = Arc::clone(&outage);
+        let told = Told {
+            url: nats.access.url.clone(),
+            region: region.clone(),
+            absence: Mutex::new(Absence::new(Instant::now())),
+        };
         let options = nats
             .access
             .options()
@@ -96,7 +110,7 @@ impl Link {
             .retry_on_initial_connect()
             .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
-                note(&seen, &noted, &event);
+                note(&seen, &noted, &told, &event);
                 std::future::ready(())
             });
         let urls: Vec<&str> = nats.access.url.split(',').map(str::trim).collect();
@@ -229,17 +243,46 @@ impl Outage {
     }
 }
 
-fn note(state: &watch::Sender<LinkState>, outage: &Outage, event: &Event) {
+// === impl Told ===
+
+impl Told {
+    fn failed(&self, cause: &dyn fmt::Display) {
+        let Some(away) = self.absence().failed(Instant::now()) else {
+            return;
+        };
+        tracing::warn!(
+            url = self.url,
+            region = %self.region,
+            %cause,
+            away = ?away.lasts,
+            untold = away.untold,
+            "the region's NATS is away: new calls from edges are refused so that they go elsewhere, others are held for a \
+             moment and then refused, and what runs goes on"
+        );
+    }
+
+    fn back(&self) {
+        let away = self.absence().ended(Instant::now());
+        tracing::info!(url = self.url, region = %self.region, ?away, "connected to NATS");
+    }
+
+    fn absence(&self) -> MutexGuard<'_, Absence> {
+        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn note(state: &watch::Sender<LinkState>, outage: &Outage, told: &Told, event: &Event) {
     match event {
         Event::Connected => {
-            tracing::info!("connected to NATS");
+            told.back();
             state.send_replace(LinkState::Connected);
         }
         Event::Disconnected | Event::Closed => {
-            tracing::warn!("connection to NATS lost");
+            told.failed(&"the connection was lost");
             outage.begins();
             state.send_replace(LinkState::Down);
         }
+        Event::ClientError(error) => told.failed(error),
         other => tracing::warn!(event = %other, "NATS"),
     }
 }
