@@ -36,8 +36,8 @@ lint:
 bench: setup
 	cargo bench --workspace --bench '*'
 
-# Twenty regions, two hundred edges, two thousand functions, three seeds: seven minutes and more for each of 27 runs of ours, one on each
-# core. The small one is among the tests.
+# Twenty regions, two hundred edges, two thousand functions, three seeds of eight scenarios: 24 runs of ours take two minutes or more each,
+# one on each core. The small one is among the tests.
 sim:
 	EDGE_SIM=full cargo test --release --workspace --test simulation -- --nocapture the_table
 
