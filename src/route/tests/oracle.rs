@@ -245,7 +245,7 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
     };
     let (one, two) = (drawn(1)?, drawn(2)?);
     let chosen = if two.3 < one.3 { two } else { one };
-    let reason = passed.unwrap_or(match nearest {
+    let reason = passed.unwrap_or_else(|| match nearest {
         Some(parts) if parts.total() - parts.risk > bound => Reason::NearerBusy,
         Some(parts) if parts.total() > bound => Reason::NearerFails,
         _ => Reason::Nearest,
