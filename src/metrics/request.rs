@@ -147,7 +147,7 @@ impl RequestMetrics {
                     "Failed attempts that did not go on elsewhere, by the reason: answer-begun (the caller has a part \
                      of the answer), may-have-run (and must not run twice), body-gone (too large to be kept), no-time \
                      (the caller's time is over), moves-used (as many moves as a call may make), budget-used (too \
-                     many calls are repeated already), no-region (none is left to try).",
+                     many calls are repeated already), no-region (none that is well is left).",
                     &["reason"],
                 )?,
                 Why::ALL.map(|why| [why.as_str()]),

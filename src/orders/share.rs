@@ -111,7 +111,7 @@ impl Reach {
             }
             Self::NatsAway => "only this edge knows it; the others will when NATS is back",
             Self::NatsRefuses => {
-                "only this edge knows it so far: NATS is there and takes no orders, and this edge's log says why"
+                "only this edge knows it so far: NATS takes no orders from it, and this edge's log says why"
             }
             Self::Unsure => {
                 "only this edge knows it so far; the others will when orders can be shared: see this edge's log"
@@ -217,8 +217,8 @@ impl Sharer {
                 bucket = BUCKET,
                 url = self.nats.url,
                 %cause,
-                "operators' orders do not reach the other edges: NATS is there and does not keep them. The hub's account \
-                 needs JetStream in the domain `hub`, and this edge's user the permissions that deploy/nats/hub.conf gives it"
+                "operators' orders do not reach the other edges. If it is the hub that refuses them: its account needs JetStream in \
+                 the domain `hub`, and this edge's user the permissions that deploy/nats/hub.conf gives it"
             );
         } else {
             tracing::debug!(%cause, reach = trouble.standing.as_str(), "orders are not shared now");

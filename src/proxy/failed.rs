@@ -49,7 +49,9 @@ pub(super) fn callers_problem(error: &Error) -> Option<Problematic> {
 pub(super) fn problem(ctx: &Context) -> Problematic {
     match ctx.stop {
         // It may have run, whatever else kept it from being tried elsewhere.
-        Some(Why::BodyGone | Why::BudgetUsed) if ctx.failure == Some(Failure::Lost) => {
+        Some(Why::BodyGone | Why::BudgetUsed | Why::NoRegion | Why::MovesUsed)
+            if ctx.failure == Some(Failure::Lost) =>
+        {
             Problematic::AttemptFailed(Why::MayHaveRun)
         }
         Some(_) if ctx.time_left().is_zero() && ctx.failure == Some(Failure::Unreachable) => {

@@ -32,8 +32,8 @@ struct Memory {
     failing: Vec<(SocketAddr, Instant)>,
     /// Whether a check was ever answered well.
     answered: bool,
-    /// When it last answered a check by saying that it is not well.
-    complained: Option<Instant>,
+    /// Addresses that answered their last check by saying that they are not well.
+    complaining: Vec<SocketAddr>,
     /// Good and bad calls, in two halves of a window.
     traffic: Option<[(Instant, u32, u32); 2]>,
     canary: Option<Canaries>,
@@ -70,8 +70,6 @@ const VERDICT: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_millis(850);
 /// News may have been on its way, or waited for the next verdict, for this long: what comes later was said later.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
-/// A region that says it is not well says so with every check, more than once in this time.
-const COMPLAINT: Duration = Duration::from_secs(1);
 /// The window of live traffic, in two halves.
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// Below so many calls live traffic says nothing.
@@ -130,13 +128,14 @@ impl Witness {
             }
             Event::Unwell { endpoint, .. } => {
                 if let Some(memory) = self.regions.get_mut(endpoint.region.0) {
-                    memory.complained = Some(now);
+                    memory.complains(endpoint.address);
                     memory.failed(endpoint.address, now);
                 }
             }
             Event::Resolved { region, addresses } => {
                 if let Some(memory) = self.regions.get_mut(region.0) {
                     memory.failing.retain(|(a, _)| addresses.contains(a));
+                    memory.complaining.retain(|a| addresses.contains(a));
                 }
             }
             Event::Bus(works) => self.bus = Some(*works),
@@ -185,7 +184,7 @@ impl Memory {
             reported: None,
             failing: Vec::new(),
             answered: false,
-            complained: None,
+            complaining: Vec::new(),
             traffic: None,
             canary: None,
             staffed: HashSet::default(),
@@ -202,8 +201,7 @@ impl Memory {
         let still_well = heard().filter(|v| v.sight == Sight::Well && since(v.at));
         let canaries = self.canary.as_ref().filter(|c| fresh(c.at, CANARY, now));
         let sick = canaries.is_some_and(|c| c.sick);
-        let complains = self.complained.is_some_and(|at| fresh(at, COMPLAINT, now));
-        let complains = complains && lost.is_some();
+        let complains = lost.is_some() && !self.complaining.is_empty();
         // Nobody sends canaries to a region that is down: what the last ones showed is what is known.
         let last = self.canary.as_ref().filter(|_| complains).or(canaries);
         let evidence = Evidence {
@@ -245,7 +243,14 @@ impl Memory {
         lost?.into_iter().max()
     }
 
+    fn complains(&mut self, address: SocketAddr) {
+        if !self.complaining.contains(&address) {
+            self.complaining.push(address);
+        }
+    }
+
     fn checked(&mut self, address: SocketAddr, outcome: ProbeOutcome, now: Instant) {
+        self.complaining.retain(|a| *a != address);
         match outcome {
             ProbeOutcome::Good(_) => {
                 self.answered = true;

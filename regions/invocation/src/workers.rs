@@ -7,8 +7,8 @@
 
 mod crowd;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::Message;
@@ -22,7 +22,6 @@ use uuid::Uuid;
 
 use crate::dispatch::Dispatch;
 use crate::metrics::Presence;
-
 use crowd::{Crowd, Heard};
 
 /// How often the silent are looked for.
@@ -58,6 +57,8 @@ pub(crate) struct Workers {
     ready: RwLock<HashMap<Uuid, Instant>>,
     /// When any worker of a version last said that it takes calls, also if it is gone by now.
     spoke: RwLock<HashMap<VersionId, Instant>>,
+    /// Versions of which was logged that their last worker is gone.
+    deserted: Mutex<HashSet<VersionId>>,
     changes: watch::Sender<u64>,
 }
 
@@ -71,6 +72,7 @@ impl Workers {
             known: RwLock::default(),
             ready: RwLock::default(),
             spoke: RwLock::default(),
+            deserted: Mutex::default(),
             changes: watch::Sender::new(0),
         })
     }
@@ -164,21 +166,23 @@ impl Workers {
                     Some(message) => self.heard(&message, dispatch),
                     None => return,
                 },
-                _ = tick.tick() => self.expire(),
+                _ = tick.tick() => self.expire(dispatch.link.is_up()),
             }
         }
     }
 
-    /// Drops who has been silent for too long.
-    fn expire(&self) {
+    /// Drops who has been silent for too long. That is news only while there is a NATS over which workers can be heard.
+    fn expire(&self, hears: bool) {
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         let touched = crowd.expire(Instant::now());
         if !touched.is_empty() {
             let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
             ready.retain(|_, at| at.elapsed() < EXPIRES);
         }
-        for version in touched {
-            self.publish(version, &crowd);
+        let gone = touched.into_iter();
+        let gone: Vec<VersionId> = gone.filter(|v| self.publish(*v, &crowd)).collect();
+        if hears {
+            self.desert(&gone);
         }
     }
 
@@ -205,7 +209,9 @@ impl Workers {
         let heard = crowd.hear(said, Instant::now());
         if heard == Heard::Taken {
             self.note(said);
-            self.publish(said.version, &crowd);
+            if self.publish(said.version, &crowd) {
+                self.desert(&[said.version]);
+            }
         }
         heard
     }
@@ -223,8 +229,8 @@ impl Workers {
         }
     }
 
-    /// Tells the readers, if anything is new to them.
-    fn publish(&self, version: VersionId, crowd: &Crowd) {
+    /// Tells the readers, if anything is new to them; says whether the version has lost its last worker by it.
+    fn publish(&self, version: VersionId, crowd: &Crowd) -> bool {
         let now = crowd.standing(version);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let before = match now {
@@ -233,17 +239,34 @@ impl Workers {
         };
         drop(known);
         let staffed = |standing: Option<Standing>| standing.is_some_and(|s| s.workers > 0);
-        match (staffed(before), staffed(now)) {
-            (true, false) => {
-                self.fall_silent(version);
-                tracing::warn!(%version, "the last worker of a version is gone, or takes no calls");
-            }
-            (false, true) => tracing::info!(%version, "a version has a worker that takes calls"),
-            _ => {}
+        let (had, has) = (staffed(before), staffed(now));
+        if had && !has {
+            self.fall_silent(version);
+        }
+        if has && !had && self.deserted().remove(&version) {
+            tracing::info!(%version, "a version has a worker again");
         }
         if before != now {
             self.changes.send_modify(|count| *count += 1);
         }
+        had && !has
+    }
+
+    /// Logs whose last worker is gone: one line, however many went together.
+    fn desert(&self, versions: &[VersionId]) {
+        let Some(version) = versions.first() else {
+            return;
+        };
+        tracing::warn!(%version, versions = versions.len(), "the last worker of a version is gone, or takes no calls");
+        let mut deserted = self.deserted();
+        if deserted.len() + versions.len() > REMEMBERED {
+            deserted.clear();
+        }
+        deserted.extend(versions);
+    }
+
+    fn deserted(&self) -> MutexGuard<'_, HashSet<VersionId>> {
+        self.deserted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

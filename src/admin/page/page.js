@@ -15,7 +15,7 @@ const FAULTS = {
   "grey": "answers checks, but calls fail",
   "function-down": "a version that had workers has none",
   "returning": "answers again, and has to prove itself",
-  "bus-down": "well, but its reports do not arrive",
+  "bus-down": "answers, but its reports do not arrive",
 };
 
 let token = "";
