@@ -231,8 +231,8 @@ async fn a_lost_connection_moves_only_what_may_run_twice() {
     let got = got.await.expect("no panic").expect("an answer");
     assert_eq!(
         got.json()["type"],
-        "urn:frontdoor:problem:regions-failed",
-        "it may move, but there is nowhere to go"
+        "urn:frontdoor:problem:may-have-run",
+        "it may move, but there is nowhere to go, and that it did not run would be a lie"
     );
 }
 
