@@ -8,13 +8,12 @@ mod hearsay;
 mod peers;
 mod speak;
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event as NatsEvent, Message};
-use frontdoor_bus::{Absence, Access, AccessError};
+use frontdoor_bus::{Access, AccessError, Told};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -52,12 +51,6 @@ struct Session {
     begun: Instant,
 }
 
-/// What the log is told of NATS: of all connections that were made, one after the other.
-struct Told {
-    url: String,
-    absence: Mutex<Absence>,
-}
-
 /// Why a connection is given up.
 #[derive(Debug, thiserror::Error)]
 enum ChatterError {
@@ -85,15 +78,16 @@ const LOOK: Duration = Duration::from_millis(100);
 /// For one message to be taken by the client.
 const PUBLISH: Duration = Duration::from_secs(2);
 
+/// What it means that there is no connection.
+const AWAY: &str = "no news of regions and other edges, no shared orders; routing goes on without";
+
 // === impl Chatter ===
 
 impl Chatter {
     /// Listens and speaks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let told = Arc::new(Told {
-            url: self.settings.url.clone(),
-            absence: Mutex::new(Absence::new(Instant::now())),
-        });
+        // Of all connections that are made, one after the other.
+        let told = Arc::new(Told::new(&self.settings.url, None, AWAY));
         loop {
             let talked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -264,32 +258,6 @@ pub fn heard(subject: &str, payload: &[u8]) -> Option<Event> {
     let report = hearsay::report(subject, payload).map(Event::Heard);
     let said = report.or_else(|_| hearsay::verdict(subject, payload).map(Event::Verdict));
     said.ok()
-}
-
-// === impl Told ===
-
-impl Told {
-    fn failed(&self, cause: &dyn fmt::Display) {
-        let Some(away) = self.absence().failed(Instant::now()) else {
-            return;
-        };
-        tracing::warn!(
-            url = self.url,
-            %cause,
-            away = ?away.lasts,
-            untold = away.untold,
-            "NATS is away: no news of regions and other edges, no shared orders; routing goes on without"
-        );
-    }
-
-    fn back(&self) {
-        let away = self.absence().ended(Instant::now());
-        tracing::info!(url = self.url, ?away, "chatter is connected to NATS");
-    }
-
-    fn absence(&self) -> MutexGuard<'_, Absence> {
-        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn note(event: &NatsEvent, told: &Told, metrics: &Metrics) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A connection's absences, one after the other.
 #[derive(Debug)]
-pub struct Absence {
+pub(crate) struct Absence {
     /// Since when there is no connection; nothing while there is one.
     since: Option<Instant>,
     /// How long this one may last before it is news.
@@ -20,11 +20,11 @@ pub struct Absence {
 
 /// What there is to tell of a connection that is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Away {
+pub(crate) struct Away {
     /// For how long.
-    pub lasts: Duration,
+    pub(crate) lasts: Duration,
     /// How many failures were not told since the last time.
-    pub untold: u64,
+    pub(crate) untold: u64,
 }
 
 /// Programs and servers are often started together; a connection that is made within this was never missing.
@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 impl Absence {
     /// Of a connection that is being made for the first time.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             since: Some(now),
             patience: START,
@@ -47,7 +47,7 @@ impl Absence {
     }
 
     /// The connection was lost, or an attempt to make it failed: what to tell of that, if anything.
-    pub fn failed(&mut self, now: Instant) -> Option<Away> {
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<Away> {
         let since = *self.since.get_or_insert(now);
         let (from, pause) = match self.told {
             Some(told) => (told, AGAIN),
@@ -65,7 +65,7 @@ impl Absence {
     }
 
     /// The connection is made: how long there was none. From now on a loss is told at once.
-    pub fn ended(&mut self, now: Instant) -> Duration {
+    pub(crate) fn ended(&mut self, now: Instant) -> Duration {
         let since = self.since.take().unwrap_or(now);
         (self.patience, self.told, self.untold) = (Duration::ZERO, None, 0);
         lasted(since, now)

@@ -3,13 +3,11 @@
 //! It is tried for ever; work that needs it waits. The server's version is checked once it is there, because older
 //! ones lose queued requests when a filtered purge runs.
 
-use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::{Client, Event};
 use bytes::Bytes;
-use frontdoor_bus::{Absence, Access, AccessError};
+use frontdoor_bus::{Access, AccessError, Told};
 use frontdoor_protocol::names::{RequestId, VersionId};
 use frontdoor_protocol::subject;
 use futures_util::StreamExt;
@@ -36,12 +34,9 @@ pub(crate) struct Link {
     pub(crate) generation: u64,
 }
 
-/// What the log is told of the connection.
-struct Told {
-    region: String,
-    url: String,
-    absence: Mutex<Absence>,
-}
+/// What it means that there is no connection.
+const AWAY: &str =
+    "this worker takes no calls from the queue until it is back, and what runs goes on";
 
 /// Why there can be no connection.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +63,7 @@ pub(crate) async fn connect(
     metrics: Metrics,
     news: watch::Sender<Link>,
 ) -> Result<Client, NatsError> {
-    let told = Told {
-        region: region.to_owned(),
-        url: settings.url.clone(),
-        absence: Mutex::new(Absence::new(Instant::now())),
-    };
+    let told = Told::new(&settings.url, Some(region), AWAY);
     let options = settings
         .options()
         .await?
@@ -120,38 +111,6 @@ fn note(event: &Event, told: &Told, metrics: &Metrics, news: &watch::Sender<Link
         _ => false,
     });
     metrics.nats_connected.set(i64::from(news.borrow().up));
-}
-
-// === impl Told ===
-
-impl Told {
-    fn failed(&self, cause: &dyn fmt::Display) {
-        let Some(away) = self.absence().failed(Instant::now()) else {
-            return;
-        };
-        tracing::warn!(
-            region = self.region,
-            url = self.url,
-            %cause,
-            away = ?away.lasts,
-            untold = away.untold,
-            "the region's NATS is away: this worker takes no calls from the queue until it is back, and what runs goes on"
-        );
-    }
-
-    fn back(&self) {
-        let away = self.absence().ended(Instant::now());
-        tracing::info!(
-            region = self.region,
-            url = self.url,
-            ?away,
-            "connected to NATS"
-        );
-    }
-
-    fn absence(&self) -> MutexGuard<'_, Absence> {
-        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Waits for the first connection and returns only if the server is too old.

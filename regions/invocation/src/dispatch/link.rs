@@ -3,13 +3,12 @@
 //! Requires nats-server 2.11 or newer: older ones strand queued work when a purge is filtered. Never blocks a call:
 //! whoever sends looks at [`Link::is_up`] first and times what it awaits. `dispatch.rs` follows the state.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::{Client, Event, SubscribeError, Subscriber};
-use frontdoor_bus::Absence;
+use frontdoor_bus::Told;
 use frontdoor_protocol::names::RegionName;
 use tokio::sync::watch;
 
@@ -70,15 +69,12 @@ pub(crate) struct Link {
     outage: Arc<Outage>,
 }
 
+/// What it means that there is no connection.
+const AWAY: &str = "new calls from edges are refused so that they go elsewhere, others are held for a moment and then refused, \
+                    and what runs goes on";
+
 /// Since when calls cannot be queued.
 struct Outage(Mutex<Option<Instant>>);
-
-/// What the log is told of the connection.
-struct Told {
-    url: String,
-    region: RegionName,
-    absence: Mutex<Absence>,
-}
 
 // === impl Link ===
 
@@ -92,11 +88,7 @@ impl Link {
         let seen = state.clone();
         let outage = Arc::new(Outage(Mutex::new(Some(Instant::now()))));
         let noted = Arc::clone(&outage);
-        let told = Told {
-            url: nats.access.url.clone(),
-            region: region.clone(),
-            absence: Mutex::new(Absence::new(Instant::now())),
-        };
+        let told = Told::new(&nats.access.url, Some(region.as_str()), AWAY);
         let options = nats
             .access
             .options()
@@ -240,34 +232,6 @@ impl Outage {
 
     fn ends(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-// === impl Told ===
-
-impl Told {
-    fn failed(&self, cause: &dyn fmt::Display) {
-        let Some(away) = self.absence().failed(Instant::now()) else {
-            return;
-        };
-        tracing::warn!(
-            url = self.url,
-            region = %self.region,
-            %cause,
-            away = ?away.lasts,
-            untold = away.untold,
-            "the region's NATS is away: new calls from edges are refused so that they go elsewhere, others are held for a \
-             moment and then refused, and what runs goes on"
-        );
-    }
-
-    fn back(&self) {
-        let away = self.absence().ended(Instant::now());
-        tracing::info!(url = self.url, region = %self.region, ?away, "connected to NATS");
-    }
-
-    fn absence(&self) -> MutexGuard<'_, Absence> {
-        self.absence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
