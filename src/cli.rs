@@ -134,7 +134,7 @@ impl Cli {
             Command::Function { listen, journal } => service::function(listen, journal),
             Command::Explain(explain) => explain::run(&explain),
             Command::Keys(command) => keys::run(command),
-            Command::Local(command) => local::run(command),
+            Command::Local(command) => local::run(command, self.log),
             Command::Drill(drills) => drill::run(drills),
             Command::LocalDns(file) => local::dns(&file.config),
             Command::LocalWan(file) => local::wan(&file.config),

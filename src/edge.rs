@@ -224,6 +224,7 @@ pub async fn run(
     let pool = Arc::new(Pool::new(
         world.settings.upstream,
         Arc::clone(&world.dialer),
+        names,
         Arc::clone(&world.metrics),
     ));
     tasks.spawn(upstream::keep_warm(

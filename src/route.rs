@@ -28,7 +28,7 @@ pub use self::affinity::key as affinity;
 pub use self::budget::RetryBudget;
 use self::draw::Draw;
 pub use self::explain::{Explanation, Line, Place, Trace};
-pub use self::failover::{Circumstances, Failure, Next, Why, after, declined};
+pub use self::failover::{Circumstances, Failure, Next, Why, after, declined, stranded};
 pub use self::holder::holder;
 pub use self::rank::Parts;
 pub use self::world::{Known, Site};
@@ -157,7 +157,9 @@ impl Tried {
     /// Whether the call was there.
     #[must_use]
     pub fn contains(&self, region: RegionIndex) -> bool {
-        self.regions.contains(&Some(region))
+        // Filled from the front, and mostly empty.
+        let mut tried = self.regions.iter().map_while(|tried| *tried);
+        tried.any(|tried| tried == region)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::routing::get;
-use frontdoor_ops::local::{self, UpOptions};
+use frontdoor_ops::local::{self, LogFormat, UpOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,8 @@ async fn start() -> anyhow::Result<()> {
 
 async fn run(part: &str, args: &Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     if part != "local" {
-        println!("stand-in: {part}");
+        let log = args.option("--log").unwrap_or("nothing");
+        println!("stand-in: {part}, told {log} of log lines");
     }
     if std::env::var("STAND_IN_FAILS").is_ok_and(|fails| fails == part) {
         bail!("told to fail");
@@ -166,6 +167,10 @@ fn up_options(args: &Args, dir: PathBuf) -> anyhow::Result<UpOptions> {
         binary: std::env::current_exe()?,
         nats_server: args.option("--nats-server").ok().map(PathBuf::from),
         set: vec![],
+        log: match args.option("--log") {
+            Ok("json") => LogFormat::Json,
+            _ => LogFormat::Pretty,
+        },
         quiet: args.has("--quiet"),
         stop_on_stdin_eof: args.has("--stop-on-stdin-eof"),
     })

@@ -90,10 +90,21 @@ pub struct UpOptions {
     pub nats_server: Option<PathBuf>,
     /// Settings laid over those that the stack writes for its parts.
     pub set: Vec<Tuning>,
+    /// How the parts' log lines look.
+    pub log: LogFormat,
     /// Print nothing but errors.
     pub quiet: bool,
     /// Stop when standard input is closed, as it is when whoever started this process ends.
     pub stop_on_stdin_eof: bool,
+}
+
+/// How log lines look: what `--log` of the `frontdoor` program takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
 }
 
 /// Starts a stack and holds it until `shutdown`, `local down` or a closed stdin; detached, only until it is ready.
@@ -204,4 +215,16 @@ pub async fn dns(config: &Path, shutdown: CancellationToken) -> anyhow::Result<(
 /// If the configuration is wrong or the admin port cannot be opened.
 pub async fn delay_line(config: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
     wan::run(config, shutdown).await
+}
+
+// === impl LogFormat ===
+
+impl LogFormat {
+    /// Its name on a command line.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
 }

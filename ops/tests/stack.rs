@@ -391,8 +391,22 @@ fn detached_it_returns_when_ready_and_a_failure_says_why() {
             "us-east",
             "--wan",
             "us-east=1ms",
+            "--log",
+            "json",
         ],
     );
+    for part in [
+        "dns",
+        "wan",
+        "edge",
+        "us-east-invocation",
+        "us-east-worker",
+        "us-east-function",
+    ] {
+        let log = dir.path().join("logs").join(format!("{part}.log"));
+        let log = fs::read_to_string(log).expect("a log");
+        assert!(log.contains("told json of log lines"), "{part}: {log}");
+    }
     assert!(
         told.contains("curl --cacert") && told.contains("local down"),
         "{told}"

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use frontdoor_ops::local::{self, Tuning, UpOptions};
+use frontdoor::telemetry::Format;
+use frontdoor_ops::local::{self, LogFormat, Tuning, UpOptions};
 use frontdoor_protocol::names::RegionName;
 use frontdoor_protocol::span::Span;
 
@@ -98,10 +99,10 @@ pub(super) struct Dir {
     dir: PathBuf,
 }
 
-pub(super) fn run(command: Local) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: Local, log: Format) -> anyhow::Result<ExitCode> {
     match command {
         Local::Up(up) => {
-            let options = options(up)?;
+            let options = options(up, log)?;
             until_signal(one_thread()?, |stop| local::up(options, stop))
         }
         Local::Down(dir) => once(local::down(&dir.dir)),
@@ -125,7 +126,8 @@ pub(super) fn wan(config: &Path) -> anyhow::Result<ExitCode> {
     until_signal(one_thread()?, |stop| local::delay_line(config, stop))
 }
 
-fn options(up: Up) -> anyhow::Result<UpOptions> {
+/// What a stack is to be; `log` is how its parts' log lines look, as this process's own do.
+fn options(up: Up, log: Format) -> anyhow::Result<UpOptions> {
     // The default delays name the default regions; with other regions they say nothing.
     let wan = up
         .wan
@@ -143,6 +145,10 @@ fn options(up: Up) -> anyhow::Result<UpOptions> {
         binary: std::env::current_exe().context("cannot tell where this program is")?,
         nats_server: up.nats_server,
         set: up.set,
+        log: match log {
+            Format::Pretty => LogFormat::Pretty,
+            Format::Json => LogFormat::Json,
+        },
         quiet: up.quiet,
         stop_on_stdin_eof: up.stop_on_stdin_eof,
     })

@@ -306,25 +306,23 @@ impl EdgeProxy {
             ctx.tried = Tried::default();
             elsewhere = self.decide(&snapshot, ctx, Some(failure));
         }
-        let next = match elsewhere {
+        let Ok(decision) = elsewhere else {
+            return Err(route::stranded(failure, &circumstances));
+        };
+        let next = route::after(failure, &circumstances, || {
             // Asking who holds an answer is no work that is done again.
             // And one that was called back has only waited.
-            Ok(decision) => route::after(failure, &circumstances, || {
-                let waited = ctx.recalled && failure == Failure::NotStarted;
-                ctx.polled().is_some() || waited || self.budget.withdraw()
-            })
-            .towards(decision.reason),
-            Err(_) => route::after(failure, &circumstances, || true).without_region(),
-        };
-        match (next, elsewhere) {
-            (route::Next::Elsewhere, Ok(decision)) => {
+            let waited = ctx.recalled && failure == Failure::NotStarted;
+            ctx.polled().is_some() || waited || self.budget.withdraw()
+        });
+        match next.towards(decision.reason) {
+            route::Next::Elsewhere => {
                 self.metrics.request.moved(failure);
                 ctx.failure = Some(failure);
                 ctx.next = Some(decision);
                 Ok(())
             }
-            (route::Next::Stop(why), _) => Err(why),
-            (route::Next::Elsewhere, Err(_)) => Err(Why::NoRegion),
+            route::Next::Stop(why) => Err(why),
         }
     }
 

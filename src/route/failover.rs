@@ -71,20 +71,35 @@ const WORTHWHILE: Duration = Duration::from_millis(20);
 
 /// Decides after a failed attempt. `budget` is asked last, and only if everything else allows a move.
 pub fn after(failure: Failure, facts: &Circumstances, budget: impl FnOnce() -> bool) -> Next {
+    match bound(failure, facts) {
+        Some(why) => Next::Stop(why),
+        None => match budget() {
+            true => Next::Elsewhere,
+            false => Next::Stop(Why::BudgetUsed),
+        },
+    }
+}
+
+/// Why a call stays that failed and has no other region to go to. No retry is spent on it, so there is no budget to ask.
+#[must_use]
+pub fn stranded(failure: Failure, facts: &Circumstances) -> Why {
+    bound(failure, facts).unwrap_or(Why::NoRegion)
+}
+
+/// What keeps a call from moving, whatever regions and budget are left.
+fn bound(failure: Failure, facts: &Circumstances) -> Option<Why> {
     if facts.answer_begun {
-        Next::Stop(Why::AnswerBegun)
+        Some(Why::AnswerBegun)
     } else if failure == Failure::Lost && !facts.repeatable {
-        Next::Stop(Why::MayHaveRun)
+        Some(Why::MayHaveRun)
     } else if !facts.body_at_hand {
-        Next::Stop(Why::BodyGone)
+        Some(Why::BodyGone)
     } else if facts.time_left < WORTHWHILE {
-        Next::Stop(Why::NoTime)
+        Some(Why::NoTime)
     } else if facts.moves >= facts.moves_allowed {
-        Next::Stop(Why::MovesUsed)
-    } else if !budget() {
-        Next::Stop(Why::BudgetUsed)
+        Some(Why::MovesUsed)
     } else {
-        Next::Elsewhere
+        None
     }
 }
 
@@ -98,15 +113,6 @@ pub fn declined(status: u16) -> bool {
 // === impl Next ===
 
 impl Next {
-    /// The same, when there is no other region to go to.
-    #[must_use]
-    pub const fn without_region(self) -> Self {
-        match self {
-            Self::Elsewhere => Self::Stop(Why::NoRegion),
-            stop => stop,
-        }
-    }
-
     /// The same, when the region to go to was chosen for this reason. That the budget is used is what stops a call only if a
     /// region is left that is well; otherwise it is that there is none, and who is told of repeated calls would look for
     /// the wrong thing.
@@ -188,17 +194,27 @@ mod tests {
         }
     }
 
+    /// A budget that has a retry left.
+    fn granted() -> bool {
+        true
+    }
+
+    /// A budget that has none.
+    fn exhausted() -> bool {
+        false
+    }
+
     #[test]
     fn what_did_not_begin_moves_and_what_may_have_does_not() {
         for failure in [Failure::Unreachable, Failure::Refused, Failure::NotStarted] {
             assert_eq!(
-                after(failure, &calm(), || true),
+                after(failure, &calm(), granted),
                 Next::Elsewhere,
                 "{failure:?}"
             );
         }
         assert_eq!(
-            after(Failure::Lost, &calm(), || true),
+            after(Failure::Lost, &calm(), granted),
             Next::Stop(Why::MayHaveRun)
         );
         assert_eq!(
@@ -208,7 +224,7 @@ mod tests {
                     repeatable: true,
                     ..calm()
                 },
-                || true
+                granted
             ),
             Next::Elsewhere
         );
@@ -255,23 +271,25 @@ mod tests {
                     after(failure, &facts, || panic!("budget spent in vain")),
                     Next::Stop(why)
                 );
+                assert_eq!(stranded(failure, &facts), why, "also with nowhere to go");
             }
         }
         assert_eq!(
-            after(Failure::Unreachable, &calm(), || false),
+            after(Failure::Unreachable, &calm(), exhausted),
             Next::Stop(Why::BudgetUsed)
         );
+        assert_eq!(stranded(Failure::Unreachable, &calm()), Why::NoRegion);
     }
 
     #[test]
     fn the_budget_is_to_blame_only_where_a_well_region_is_left() {
-        let refused = after(Failure::NotStarted, &calm(), || false);
+        let refused = after(Failure::NotStarted, &calm(), exhausted);
         for reason in [Reason::OnlySuspects, Reason::FailOpen] {
             assert_eq!(refused.towards(reason), Next::Stop(Why::NoRegion));
             // While there is budget, what is not well is tried all the same: the call did not begin.
-            let tried = after(Failure::NotStarted, &calm(), || true).towards(reason);
+            let tried = after(Failure::NotStarted, &calm(), granted).towards(reason);
             assert_eq!(tried, Next::Elsewhere);
-            let held = after(Failure::Lost, &calm(), || false).towards(reason);
+            let held = after(Failure::Lost, &calm(), exhausted).towards(reason);
             assert_eq!(held, Next::Stop(Why::MayHaveRun));
         }
         for reason in [Reason::Nearest, Reason::NearerBusy, Reason::Affinity] {

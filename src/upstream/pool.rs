@@ -25,6 +25,8 @@ use crate::region::Endpoint;
 pub struct Pool {
     settings: UpstreamSettings,
     dialer: Arc<Dialer>,
+    /// The regions' names by their index, for logs.
+    names: Arc<[String]>,
     metrics: Arc<Metrics>,
     groups: ArcSwap<HashMap<Endpoint, Arc<Group>>>,
     tasks: TaskTracker,
@@ -73,12 +75,18 @@ const OUR_OWN: [i32; 3] = [23, 24, 99];
 // === impl Pool ===
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool; `names` are those of all regions, by their index.
     #[must_use]
-    pub fn new(settings: UpstreamSettings, dialer: Arc<Dialer>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: UpstreamSettings,
+        dialer: Arc<Dialer>,
+        names: Vec<String>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             settings,
             dialer,
+            names: names.into(),
             metrics,
             groups: ArcSwap::default(),
             tasks: TaskTracker::new(),
@@ -216,7 +224,8 @@ impl Pool {
         group.add(&connection);
         self.metrics.upstream.connections.inc();
         // Weak: what nobody but its driver knows must be able to end.
-        let (address, metrics) = (group.endpoint.address, Arc::clone(&self.metrics));
+        let (endpoint, metrics) = (group.endpoint, Arc::clone(&self.metrics));
+        let names = Arc::clone(&self.names);
         let (weak, group) = (Arc::downgrade(&connection), Arc::downgrade(group));
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -226,7 +235,8 @@ impl Pool {
             };
             if ended == Ended::Silent {
                 metrics.upstream.silent.inc();
-                tracing::warn!(%address, "a connection to a region fell silent; it is closed");
+                let region = names.get(endpoint.region.0).map(String::as_str);
+                tracing::warn!(region, address = %endpoint.address, "a connection to a region fell silent; it is closed");
             }
             metrics.upstream.connections.dec();
             if let Some(group) = group.upgrade() {

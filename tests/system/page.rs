@@ -17,6 +17,11 @@ fn card(region: &str, state: &str) -> String {
     format!("document.querySelector('[data-region={region}]')?.dataset.state === '{state}'")
 }
 
+/// What the window's right side cuts off. That a box can be scrolled to it does not help who cannot see that it can.
+const CUT_OFF: &str = "[...document.querySelectorAll('body *')] \
+                       .filter((e) => e.getBoundingClientRect().right > innerWidth + 1) \
+                       .map((e) => e.outerHTML.slice(0, 90))";
+
 fn pictures() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -101,6 +106,10 @@ async fn a_browser_shows_the_state_of_the_world_and_takes_orders() -> anyhow::Re
         page.look(360, 780, theme).await?;
         let width = page.eval("document.documentElement.scrollWidth").await?;
         assert_eq!(width, json!(360), "nothing hangs over");
+        let lines = "[...document.querySelectorAll('#functions td[data-label]')] \
+                     .filter((cell) => getComputedStyle(cell).display === 'grid').length >= 3";
+        assert_eq!(page.eval(lines).await?, json!(true), "a line for each cell");
+        assert_eq!(page.eval(CUT_OFF).await?, json!([]), "nothing is cut off");
         page.picture(&folder.join(format!("narrow-{theme}.png")), true)
             .await?;
     }

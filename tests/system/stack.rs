@@ -84,8 +84,9 @@ async fn a_part_told_to_end_and_to_start_ends_and_starts() {
 }
 
 #[tokio::test]
-async fn the_key_is_nowhere_in_the_logs() {
-    let world = world(NEAR);
+async fn the_key_is_nowhere_in_the_logs_and_they_look_as_asked() {
+    let args: Vec<&str> = NEAR.iter().copied().chain(["--log", "json"]).collect();
+    let world = world(&args);
     let call = world
         .request("POST", "/echo")
         .body(test_support::client::full("{}"))
@@ -97,5 +98,11 @@ async fn the_key_is_nowhere_in_the_logs() {
         let path = entry.expect("an entry").path();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(!text.contains(key), "{} holds the key", path.display());
+    }
+    // Both say at least that they are ready.
+    for part in ["edge", "us-east-worker"] {
+        let log = world.log(part);
+        let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        assert!(!log.is_empty() && log.lines().all(is_json), "{part}: {log}");
     }
 }

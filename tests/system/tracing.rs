@@ -261,7 +261,7 @@ async fn begun_and_unwanted(world: &World, collector: &Collector) {
     assert!(collector.of(&unwanted).is_empty());
 }
 
-/// Edge, invocation service and worker wrote one line about a call, with its id and its trace.
+/// Edge, invocation service and worker wrote one line about a call, with its id, its trace and its region.
 async fn one_line_each(world: &World) {
     let trace = format!("{:032x}", 0xbeef);
     let answer = inspect(world, Some(&format!("00-{trace}-00000000000000aa-01"))).await;
@@ -287,7 +287,15 @@ async fn one_line_each(world: &World) {
         )
         .await;
         assert_eq!(lines.len(), 1, "{part}: {lines:?}");
-        for word in ["access", &trace, "/inspect", "200", "outcome=\"answered\""] {
+        let its_region = format!("region=\"{region}\"");
+        for word in [
+            "access",
+            &trace,
+            "/inspect",
+            "200",
+            "outcome=\"answered\"",
+            &its_region,
+        ] {
             assert!(lines[0].contains(word), "{part}: {word} in {}", lines[0]);
         }
     }

@@ -107,6 +107,7 @@ fn command(options: &UpOptions) -> Command {
     for tuning in &options.set {
         command.args(["--set", &tuning.to_string()]);
     }
+    command.args(["--log", options.log.as_str()]);
     if let Some(path) = &options.nats_server {
         command.arg("--nats-server").arg(path);
     }

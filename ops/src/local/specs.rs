@@ -8,12 +8,11 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::files;
 use super::folder::Folder;
-use super::http;
 use super::parts::{PartId, RegionPart};
 use super::plan::Plan;
 use super::process::Launch;
+use super::{LogFormat, files, http};
 
 /// How long a part may take to be ready. Generous: a loaded machine is slow, and one that hangs says so meanwhile.
 const READY: Duration = Duration::from_secs(30);
@@ -31,6 +30,8 @@ pub(super) struct Programs {
     pub(super) nats_server: PathBuf,
     /// Where files lie.
     pub(super) folder: Folder,
+    /// How log lines of `frontdoor` look.
+    pub(super) log: LogFormat,
 }
 
 /// A readiness check of one part.
@@ -91,7 +92,10 @@ impl Programs {
         }
         let program = match part {
             PartId::Hub | PartId::In(_, RegionPart::Nats) => &self.nats_server,
-            _ => &self.frontdoor,
+            _ => {
+                args.extend(["--log".into(), self.log.as_str().into()]);
+                &self.frontdoor
+            }
         };
         Ok(Launch {
             program: program.clone(),

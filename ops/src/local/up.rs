@@ -136,6 +136,7 @@ async fn prepare(options: &UpOptions) -> anyhow::Result<Prepared> {
             frontdoor: options.binary.clone(),
             nats_server,
             folder,
+            log: options.log,
         },
         passwords: HubPasswords {
             edge: folder::secret(),

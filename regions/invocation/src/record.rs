@@ -21,6 +21,8 @@ use crate::respond::Outcome;
 /// What the books are kept with.
 #[derive(Clone)]
 pub(crate) struct Books {
+    /// The region's name, which a line needs where those of many regions come together.
+    pub(crate) region: Arc<str>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) spans: Spans,
 }
@@ -125,6 +127,7 @@ impl Record {
                     path = self.uri.path(),
                     status = ended.status.map(|s| s.as_u16()),
                     outcome = ended.outcome.label(),
+                    region = &*self.books.region,
                     first_byte_us = ended.first_byte.map(micros),
                     total_us = micros(total),
                     sent = ended.sent,

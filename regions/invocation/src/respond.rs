@@ -17,9 +17,11 @@ use http::header::{
 use http::{Response, StatusCode};
 
 mod refusal;
+mod staff;
 mod turned_away;
 
 pub(crate) use refusal::{Outcome, Refusal};
+pub(crate) use staff::Staff;
 pub(crate) use turned_away::AttachRefusal;
 
 /// What every answer to one call carries.

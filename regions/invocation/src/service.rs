@@ -142,7 +142,11 @@ pub(crate) async fn run(settings: Settings, shutdown: CancellationToken) -> Resu
         canaries: Canaries::default(),
         recalls: Recalls::default(),
         aside: Aside::new(background.tasks.clone(), ASIDE),
-        books: Books { metrics, spans },
+        books: Books {
+            region: settings.region.as_str().into(),
+            metrics,
+            spans,
+        },
     });
     background.start(&front, waiting_cancels, admin, registry);
     if let Some(exporter) = exporter {

@@ -1,7 +1,7 @@
 //! Which of our workers stand behind each version, as they say themselves on the region's NATS every half second.
 //!
 //! Soft state: who is not heard for two seconds is gone, and a version nobody spoke for is *unknown*, not *empty*
-//! (NVIDIA's workers never speak). Decides nothing; read by whoever chooses a version, reports, or computes a wait.
+//! (NVIDIA's workers never speak). Decides nothing; read by whoever chooses a version, reports, or computes or explains a wait.
 //! One task hears (`listen`), everybody else reads a finished answer; a worker whose standing stream broke is dropped by
 //! whoever sees that, so that the region says so at once and not when its word has expired.
 

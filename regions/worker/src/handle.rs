@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, AckKind};
 use frontdoor_protocol::{envelope, subject};
-use frontdoor_telemetry::export::Spans;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use crate::call::{self, CallError, Container, Identity};
 use crate::item::{Item, ItemError};
 use crate::load::Load;
 use crate::metrics::Metrics;
-use crate::record::Record;
+use crate::record::{Books, Record};
 use crate::running::Running;
 use crate::settle::{Outcome, Settlement, given_up, settle};
 
@@ -46,8 +45,7 @@ pub(crate) struct Handler {
     pub(crate) running: Running,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
-    /// Where parts of calls are told.
-    pub(crate) spans: Spans,
+    pub(crate) books: Books,
     /// Whether a call could not be started since the container's last good answer. Set here, cleared by `health.rs`.
     pub(crate) suspect: watch::Sender<bool>,
     /// Cuts what still runs when the time to stop is over.
@@ -92,9 +90,9 @@ impl Handler {
     }
 
     async fn run(&self, mut item: Item, message: &jetstream::Message) -> Ended {
-        let record = Record::new(&mut item, true, &self.spans);
+        let record = Record::new(&mut item, true, &self.books);
         let ended = self.run_once(item, message, &record).await;
-        record.end(ended.0, &self.spans);
+        record.end(ended.0, &self.books);
         ended
     }
 
@@ -134,7 +132,7 @@ impl Handler {
 
     /// Runs a call that a standing stream got: it is claimed, and no message stands for it.
     pub(crate) async fn handed(&self, mut item: Item, upload: Upload) -> Option<Tail> {
-        let record = Record::new(&mut item, false, &self.spans);
+        let record = Record::new(&mut item, false, &self.books);
         let (outcome, tail) = match self.running.enter(item.id) {
             None => (Outcome::Duplicate, None),
             Some(entry) => tokio::select! {
@@ -147,7 +145,7 @@ impl Handler {
             self.load.took(record.age());
         }
         self.metrics.item(outcome);
-        record.end(outcome, &self.spans);
+        record.end(outcome, &self.books);
         tail
     }
 
@@ -237,7 +235,7 @@ impl Handler {
         }
         let (head, body) = self.attach.whole_request(service, item.claim).await?;
         item.fill(head);
-        record.read(item, &self.spans);
+        record.read(item, &self.books);
         Ok(body)
     }
 

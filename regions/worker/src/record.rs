@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use frontdoor_protocol::names::RequestId;
+use frontdoor_protocol::names::{RegionName, RequestId};
 use frontdoor_protocol::trace::{TRACEPARENT, Trace};
 use frontdoor_telemetry::export::Spans;
 use frontdoor_telemetry::span::{Kind, Span, method_name};
@@ -16,6 +16,15 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::item::Item;
 use crate::settle::Outcome;
+
+/// What the books are kept with.
+#[derive(Debug)]
+pub(crate) struct Books {
+    /// The region's name, which a line needs where those of many regions come together.
+    pub(crate) region: RegionName,
+    /// Where parts of calls are told.
+    pub(crate) spans: Spans,
+}
 
 /// What there is to say about a call.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ struct Facts {
 impl Record {
     /// A call that begins here. One that comes as a whole by GET attach says nothing yet: its request is to be
     /// [`read`](Self::read) when it is there.
-    pub(crate) fn new(item: &mut Item, queued: bool, spans: &Spans) -> Self {
+    pub(crate) fn new(item: &mut Item, queued: bool, books: &Books) -> Self {
         let record = Self {
             id: item.id,
             request: OnceLock::new(),
@@ -52,13 +61,14 @@ impl Record {
             answered: OnceLock::new(),
         };
         if !item.whole {
-            record.read(item, spans);
+            record.read(item, books);
         }
         record
     }
 
     /// The request is there. Its trace goes on to the container with this worker's part in front, if that is recorded.
-    pub(crate) fn read(&self, item: &mut Item, spans: &Spans) {
+    pub(crate) fn read(&self, item: &mut Item, books: &Books) {
+        let spans = &books.spans;
         let mut told = item.headers.get_all(TRACEPARENT).iter();
         let told = told.next().filter(|_| told.next().is_none());
         let told = told.map(HeaderValue::as_bytes);
@@ -88,7 +98,8 @@ impl Record {
     }
 
     /// Ends it.
-    pub(crate) fn end(&self, outcome: Outcome, spans: &Spans) {
+    pub(crate) fn end(&self, outcome: Outcome, books: &Books) {
+        let spans = &books.spans;
         let total = self.began.elapsed();
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let status = self.answered.get().map(|(status, _)| status.as_u16());
@@ -107,6 +118,7 @@ impl Record {
                     path,
                     status,
                     outcome = outcome.as_str(),
+                    region = books.region.as_str(),
                     queued = self.queued,
                     first_byte_us = first_byte.map(micros),
                     total_us = micros(total),
@@ -183,6 +195,11 @@ mod tests {
         Item::decode(&message.encode_to_vec(), true, None).expect("valid")
     }
 
+    fn books(spans: Spans) -> Books {
+        let region = "us-east".parse().expect("valid");
+        Books { region, spans }
+    }
+
     fn told() -> RequestHead {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static(TRACE));
@@ -208,24 +225,26 @@ mod tests {
         };
         let counts = Counts::register(&Registry::new(), "test").expect("fresh");
         let (spans, _exporter) = export::open(&settings, teller, counts).expect("opens");
+        let books = books(spans);
         let mut item = whole();
-        let record = Record::new(&mut item, true, &spans);
+        let record = Record::new(&mut item, true, &books);
         assert!(record.request.get().is_none(), "nothing is known yet");
         item.fill(told());
-        record.read(&mut item, &spans);
+        record.read(&mut item, &books);
         let facts = record.request.get().expect("known");
         assert_eq!((facts.method.as_str(), facts.path.path()), ("PUT", "/late"));
         let trace = facts.trace.expect("continued");
         assert_eq!(trace.parent, Some(0x00f0_67aa_0ba9_02b7));
         assert_eq!(item.headers[TRACEPARENT], trace.to_string());
-        record.end(Outcome::Answered, &spans);
+        record.end(Outcome::Answered, &books);
     }
 
     #[test]
     fn a_request_that_never_came_ends_without_facts() {
+        let books = books(Spans::default());
         let mut item = whole();
-        let record = Record::new(&mut item, false, &Spans::default());
-        record.end(Outcome::Cancelled, &Spans::default());
+        let record = Record::new(&mut item, false, &books);
+        record.end(Outcome::Cancelled, &books);
         assert!(record.request.get().is_none());
     }
 }

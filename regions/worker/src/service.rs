@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::nats::{self, Link, NatsError};
 use crate::presence::Speaker;
 use crate::pull::Puller;
+use crate::record::Books;
 use crate::running::Running;
 use crate::slots::Slots;
 use crate::standby::{self, Standby};
@@ -241,7 +242,10 @@ fn handler(
             metrics.running.clone(),
         )),
         metrics,
-        spans,
+        books: Books {
+            region: settings.region.clone(),
+            spans,
+        },
         suspect: watch::Sender::new(false),
         cut: CancellationToken::new(),
     })

@@ -193,16 +193,17 @@ function showFunctions({ functions, regions }) {
     thead.replaceChildren(make("tr", {}, ...head.map((h, i) => make("th", { scope: "col", class: i === 1 ? "number" : "" }, h))));
   }
   const rows = shown.map((f) => {
-    const cells = regions.map((_, index) => {
+    // On a narrow screen each cell is a line of its own and says whose it is.
+    const cells = regions.map(({ name }, index) => {
       const p = f.places.find((place) => place.region === index);
-      if (!p) return make("td", { class: "none" }, "–");
+      if (!p) return make("td", { class: "none", "data-label": name }, "–");
       const detail = p.slots ? [`${count(p.workers)} worker${p.workers === 1 ? "" : "s"}`] : ["no worker"];
       if (p.queued) detail.push(`${count(p.queued)} wait`);
       if (p.service_ms) detail.push(`${count(p.service_ms)} ms`);
       if (p.lesson) detail.push(p.lesson);
-      return make("td", { class: p.slots ? "" : "cold" }, cellText(p), make("small", { class: "dim" }, detail.join(" · ")));
+      return make("td", { class: p.slots ? "" : "cold", "data-label": name }, cellText(p), make("small", { class: "dim" }, detail.join(" · ")));
     });
-    return make("tr", {}, make("td", {}, make("code", { title: f.id }, f.id)), make("td", { class: "number" }, count(f.in_flight)), ...cells);
+    return make("tr", {}, make("td", {}, make("code", { title: f.id }, f.id)), make("td", { class: "number", "data-label": head[1] }, count(f.in_flight)), ...cells);
   });
   if (!rows.length) rows.push(make("tr", {}, make("td", { class: "empty", colspan: String(head.length) }, "No region has told of any function.")));
   tbody.replaceChildren(...rows);

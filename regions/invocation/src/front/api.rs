@@ -30,7 +30,7 @@ use crate::attach::Rest;
 use crate::attach::body::Body;
 use crate::auth::CallHead;
 use crate::record::Record;
-use crate::respond::{self, Refusal, Stamp};
+use crate::respond::{self, Refusal, Staff, Stamp};
 
 /// The most that may be wrapped (NVCF: 2 MiB).
 const WRAPPED: usize = 2 * 1024 * 1024;
@@ -136,6 +136,7 @@ impl Front {
             // The rest of the body is still the caller's to send: the call cannot go on without its connection.
             Err(NotYet::Later) => Err(Refusal::TooLate {
                 waited: window,
+                staff: Staff::Perhaps,
                 execution: Execution::Started,
             }),
             Err(NotYet::Crowded | NotYet::Gone) => Err(Refusal::Stopped(Execution::Started)),
@@ -265,6 +266,7 @@ async fn unwrap(body: Incoming, deadline: Instant, waited: Duration) -> Result<U
         .await
         .map_err(|_| Refusal::TooLate {
             waited,
+            staff: Staff::Perhaps,
             execution: Execution::NotStarted,
         })?
         .map_err(

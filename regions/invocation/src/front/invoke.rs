@@ -31,7 +31,7 @@ use crate::dispatch::{Unknown, Version};
 use crate::drain::Crew;
 use crate::pending::Event;
 use crate::record::{Ended, Record};
-use crate::respond::{self, Outcome, Refusal, Stamp};
+use crate::respond::{self, Outcome, Refusal, Staff, Stamp};
 
 /// A call that may wait here.
 pub(super) struct Accepted {
@@ -241,7 +241,7 @@ impl Front {
         let (head, first) = match tokio::time::timeout_at(times.began + times.life, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => return Err(worker_failed(&call, arrival, fault)),
-            Err(_) => return Err(wait::too_late(&call, times.life)),
+            Err(_) => return Err(wait::too_late(&call, times.life, Staff::Perhaps)),
         };
         self.books
             .metrics
@@ -424,6 +424,7 @@ pub(super) async fn take_in(
         .await
         .map_err(|_| Refusal::TooLate {
             waited,
+            staff: Staff::Perhaps,
             execution: Execution::NotStarted,
         })?
         .map_err(|_| Refusal::BodyBroken)

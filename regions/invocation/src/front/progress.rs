@@ -21,7 +21,7 @@ use super::item::{self, Facts, Form};
 use super::{Front, wait};
 use crate::attach::body::Body;
 use crate::auth::CallHead;
-use crate::respond::{Refusal, Stamp};
+use crate::respond::{Refusal, Staff, Stamp};
 
 /// The worker answers when the caller's window is over; its word is on the way for so long (NVCF's number).
 const SLACK: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ impl Front {
         };
         let arrival = match arrived {
             Ok(arrived) => arrived.map_err(|_| Refusal::WorkerLost)?,
-            Err(_) => return Err(wait::too_late(&call, window)),
+            Err(_) => return Err(wait::too_late(&call, window, Staff::Perhaps)),
         };
         let record = self.record(stamp, Some(target), request);
         let taken = self.begun(record, &Method::GET, call, arrival, &times);

@@ -17,10 +17,10 @@ use super::invoke::worker_failed;
 use super::recall::Recalls;
 use crate::attach::desk::{Arrival, Call};
 use crate::attach::standby::{Standby, Way};
-use crate::dispatch::{Dispatch, Fault, Kept};
+use crate::dispatch::{Dispatch, Fault, Kept, Version};
 use crate::pending::{Event, Manners};
 use crate::phase::Phases;
-use crate::respond::Refusal;
+use crate::respond::{Refusal, Staff};
 use crate::workers::Workers;
 
 /// A call that waits.
@@ -78,7 +78,10 @@ impl Wait<'_> {
                 Ok(Way::Answered(arrival)) => return Ok(arrival),
                 Ok(Way::Failed(arrival, fault)) => return Err(worker_failed(call, arrival, fault)),
                 Ok(Way::Queue) => {}
-                Err(_) => return Err(too_late(call, patience)),
+                Err(_) => {
+                    let staff = staff(dispatch, workers, call.version());
+                    return Err(too_late(call, patience, staff));
+                }
             }
         }
         call.set_in_queue(true);
@@ -136,18 +139,34 @@ impl Wait<'_> {
                         return Err(Refusal::NoWorker(execution));
                     }
                 }
-                () = tokio::time::sleep_until(deadline) => return Err(too_late(call, patience)),
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(too_late(call, patience, staff(dispatch, workers, &version)));
+                }
             }
         }
     }
 }
 
+/// What is known of those who could have taken a call, for the words of its refusal.
+fn staff(dispatch: &Dispatch, workers: &Workers, version: &Version) -> Staff {
+    let heard = workers.seen(version.id).map(|seen| seen.workers);
+    match dispatch.link.is_up() {
+        true => Staff::of(version.manners(), heard),
+        // Nobody is heard meanwhile.
+        false => Staff::Perhaps,
+    }
+}
+
 /// Ends a call whose time is over.
-pub(super) fn too_late(call: &Call, waited: Duration) -> Refusal {
+pub(super) fn too_late(call: &Call, waited: Duration, staff: Staff) -> Refusal {
     let execution = call
         .apply(Event::DeadlinePassed)
         .unwrap_or(Execution::Started);
-    Refusal::TooLate { waited, execution }
+    Refusal::TooLate {
+        waited,
+        staff,
+        execution,
+    }
 }
 
 /// Ends a call that could not be queued, unless a worker has it all the same.

@@ -11,6 +11,7 @@ use frontdoor_protocol::poll::PollError;
 use frontdoor_protocol::target::TargetError;
 use http::StatusCode;
 
+use super::staff::Staff;
 use crate::auth::Denied;
 
 /// Why a caller gets an answer that no container made.
@@ -75,6 +76,8 @@ pub(crate) enum Refusal {
     TooLate {
         /// How long that was.
         waited: Duration,
+        /// Who could have taken it, for a call that nobody took.
+        staff: Staff,
         /// Whether a worker may have begun.
         execution: Execution,
     },
@@ -318,7 +321,11 @@ impl Refusal {
     /// The region took the call and did not get it answered.
     fn unserved(&self) -> Facts {
         match self {
-            Self::TooLate { waited, execution } => Facts {
+            Self::TooLate {
+                waited,
+                staff,
+                execution,
+            } => Facts {
                 status: StatusCode::GATEWAY_TIMEOUT,
                 slug: match execution {
                     Execution::NotStarted => "no-worker",
@@ -326,12 +333,16 @@ impl Refusal {
                 },
                 title: "No answer within the time given",
                 detail: format!(
-                    "{} within {:.1} s; NVCF-POLL-SECONDS sets how long to wait, up to 3600",
+                    "{} within {:.1} s{}; NVCF-POLL-SECONDS sets how long to wait, up to 3600",
                     match execution {
                         Execution::NotStarted => "no worker took the call",
                         Execution::Started => "the function did not begin its answer",
                     },
-                    waited.as_secs_f64()
+                    waited.as_secs_f64(),
+                    match execution {
+                        Execution::NotStarted => staff.words(),
+                        Execution::Started => "",
+                    }
                 ),
                 execution: *execution,
                 retry_after: None,

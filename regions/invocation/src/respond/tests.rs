@@ -8,6 +8,7 @@ use frontdoor_protocol::target::TargetError;
 
 use super::*;
 use crate::auth::Denied;
+use crate::pending::Manners;
 
 const ID: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
 
@@ -27,6 +28,7 @@ fn every_refusal_has_its_status_and_tells_the_truth() {
     use Execution::{NotStarted, Started};
     let late = |execution| Refusal::TooLate {
         waited: Duration::from_secs(1),
+        staff: Staff::Perhaps,
         execution,
     };
     let unknown = TargetError::Unknown {
@@ -92,6 +94,37 @@ fn every_refusal_has_its_status_and_tells_the_truth() {
         let problem: Problem = serde_json::from_slice(response.body()).expect("a problem");
         assert_eq!(problem.status, status);
         assert!(!problem.detail.is_empty() && problem.request_id.is_some());
+    }
+}
+
+#[test]
+fn a_call_that_nobody_took_is_told_whether_anybody_could_have() {
+    use Execution::{NotStarted, Started};
+    use Manners::{Claiming, Late};
+    let nobody =
+        "no worker took the call within 1.5 s: none is known here for this function version;";
+    let resting =
+        "no worker took the call within 1.5 s: those of this function version take no calls now;";
+    let perhaps = "no worker took the call within 1.5 s;";
+    let began = "the function did not begin its answer within 1.5 s;";
+    for (manners, heard, execution, begins) in [
+        (Claiming, None, NotStarted, nobody),
+        (Claiming, Some(0), NotStarted, resting),
+        (Claiming, Some(1), NotStarted, perhaps),
+        // They do not tell of themselves, so that none is known says nothing.
+        (Late, None, NotStarted, perhaps),
+        (Late, Some(0), NotStarted, perhaps),
+        // Who has the call may have been lost since.
+        (Claiming, None, Started, began),
+    ] {
+        let refusal = Refusal::TooLate {
+            waited: Duration::from_millis(1500),
+            staff: Staff::of(manners, heard),
+            execution,
+        };
+        let response = refused(&stamp(), &refusal);
+        let problem: Problem = serde_json::from_slice(response.body()).expect("a problem");
+        assert!(problem.detail.starts_with(begins), "{}", problem.detail);
     }
 }
 

@@ -78,6 +78,8 @@ async fn nobody_there_is_said_at_the_deadline() {
     let reply = changed(&world, None, &[("nvcf-poll-seconds", Some("1"))]).await;
     let took = began.elapsed();
     check(&reply, 504, "not-started");
+    let detail = reply.problem()["detail"].to_string();
+    assert!(detail.contains("none is known here"), "{detail}");
     assert!(
         (Duration::from_secs(1)..Duration::from_millis(1_500)).contains(&took),
         "{took:?}"
