@@ -102,11 +102,12 @@ fn world(count: u16, functions: u64, deployed: impl Fn(u64, u16) -> bool) -> Sna
 fn bench(c: &mut Criterion, name: &str, snapshot: &Snapshot, functions: u64, ask: Ask) {
     let policy = Policy::default();
     let ids: Vec<FunctionId> = (0..functions).map(function).collect();
-    let (mut seed, mut place) = (0_u64, 0);
+    let (mut seed, mut place) = (0_u64, 0_usize);
     c.bench_function(name, |b| {
         b.iter(|| {
             seed = seed.wrapping_add(1);
-            place = (place + 7_919) % ids.len().max(1);
+            place += 7_919;
+            place = place.checked_sub(ids.len()).unwrap_or(place);
             // As the proxy does, which has just read the function off the request's head.
             let ask = Ask {
                 function: ids.get(place).copied(),

@@ -34,7 +34,7 @@ pub use self::facts::{Column, Fact, Lesson};
 pub use self::fault::{Condition, Evidence, Fault, name as name_fault, sight};
 use self::health::{Miss, Monitor};
 use self::latency::Latency;
-pub use self::site::Site;
+pub use self::site::{Door, RISKIER, Site};
 pub use self::snapshot::{
     EndpointView, HeardView, RegionView, Snapshot, SnapshotReader, SnapshotWriter, UNMEASURED,
     place,

@@ -4,8 +4,10 @@
 //! and a region that is farther than the best one's whole prediction cannot be a peer. Only when no
 //! well region has the function, or none of those that take their share has a worker for it, does it read all.
 
+use arrayvec::ArrayVec;
+
 use super::draw::Draw;
-use super::rank::{self, Presence, Tier};
+use super::rank::{self, Offer, Presence, Tier};
 use super::world::{Known, Site, World};
 use super::{Ask, NoRegion, Policy, Reason, affinity};
 use crate::region::{Health, RegionIndex};
@@ -24,8 +26,7 @@ struct Peer {
 
 /// Candidates so far, and why nearer regions are not among them.
 struct Candidates {
-    peers: [Peer; PEERS],
-    count: usize,
+    peers: ArrayVec<Peer, PEERS>,
     best: f64,
     bound: f64,
     /// The prediction of the nearest of all that were compared, and what failures are of it.
@@ -138,9 +139,10 @@ fn among_well(
             candidates.pass_over(Reason::NearerRamps);
             continue;
         }
-        candidates.add(region, site, &known, policy);
+        let offer = rank::offer(site, &known, policy);
+        candidates.add(region, &offer, policy);
         if let Some(key) = ask.affinity {
-            candidates.like(key, region, site, &known, policy);
+            candidates.like(key, region, site, &offer);
         }
     }
 }
@@ -195,7 +197,7 @@ fn best(
     let tier = open().map(|(tier, ..)| tier).min()?;
     let mut candidates = Candidates::new();
     for (_, region, site, known) in open().filter(|(of, ..)| *of == tier) {
-        candidates.add(region, site, &known, policy);
+        candidates.add(region, &rank::offer(site, &known, policy), policy);
     }
     let (region, _) = candidates.pick(draw)?;
     let reason = match tier {
@@ -228,15 +230,9 @@ fn refusal(world: &impl World, policy: &Policy) -> NoRegion {
 // === impl Candidates ===
 
 impl Candidates {
-    const fn new() -> Self {
-        let nobody = Peer {
-            region: RegionIndex(0),
-            total: 0.0,
-            capacity: 0.0,
-        };
+    fn new() -> Self {
         Self {
-            peers: [nobody; PEERS],
-            count: 0,
+            peers: ArrayVec::new(),
             best: f64::INFINITY,
             bound: f64::INFINITY,
             nearest: (f64::INFINITY, 0.0),
@@ -247,46 +243,38 @@ impl Candidates {
     }
 
     fn pass_over(&mut self, reason: Reason) {
-        if self.count == 0 {
+        if self.peers.is_empty() {
             self.passed_over.get_or_insert(reason);
         }
     }
 
-    fn add(&mut self, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
-        let parts = rank::predicted(site, known, policy);
-        let total = parts.total();
-        self.staffed |= !rank::idle(site, known);
+    #[inline]
+    fn add(&mut self, region: RegionIndex, offer: &Offer, policy: &Policy) {
+        let total = offer.parts.total();
+        self.staffed |= !offer.idle;
         if self.nearest.0.is_infinite() {
-            self.nearest = (total, parts.risk);
+            self.nearest = (total, offer.parts.risk);
         }
         if total < self.best {
             self.best = total;
             self.bound = rank::peer_bound(total, policy);
             // Who is no peer any more makes room.
-            let (bound, mut kept) = (self.bound, 0);
-            for place in 0..self.count {
-                if self.peers[place].total <= bound {
-                    self.peers[kept] = self.peers[place];
-                    kept += 1;
-                }
-            }
-            self.count = kept;
+            let bound = self.bound;
+            self.peers.retain(|peer| peer.total <= bound);
         }
-        if total <= self.bound && self.count < PEERS {
-            self.peers[self.count] = Peer {
+        if total <= self.bound && !self.peers.is_full() {
+            self.peers.push(Peer {
                 region,
                 total,
-                capacity: rank::capacity(site, known),
-            };
-            self.count += 1;
+                capacity: offer.capacity,
+            });
         }
     }
 
     /// A region may be the key's home unless the call would have to wait there, or is likely to fail.
-    fn like(&mut self, key: u64, region: RegionIndex, site: &Site, known: &Known, policy: &Policy) {
-        let parts = rank::predicted(site, known, policy);
+    fn like(&mut self, key: u64, region: RegionIndex, site: &Site, offer: &Offer) {
         let score = affinity::score(key, site.key, site.weight);
-        let open = parts.wait + parts.cold <= 0.0 && site.risk < RISKY;
+        let open = offer.parts.wait + offer.parts.cold <= 0.0 && site.risk < RISKY;
         if open && self.home.is_none_or(|(best, _)| score > best) {
             self.home = Some((score, region));
         }
@@ -297,11 +285,10 @@ impl Candidates {
         if let Some((_, home)) = self.home {
             return Some((home, Reason::Affinity));
         }
-        let peers = &self.peers[..self.count];
-        let chosen = match peers {
+        let chosen = match self.peers.as_slice() {
             [] => return None,
             [only] => only,
-            _ => {
+            peers => {
                 let (one, two) = drawn(peers, draw);
                 if two.total < one.total { two } else { one }
             }

@@ -37,14 +37,14 @@ pub fn holder(
     };
     let open = snapshot.regions.iter().enumerate().filter(asked);
     // The first of the best: those that answer are asked before those that may let the caller wait.
-    let (index, view) = open
+    let (index, _) = open
         .filter(|(_, view)| !view.endpoints.is_empty())
         .min_by_key(|(_, view)| std::cmp::Reverse(view.health))
         .ok_or(NOBODY)?;
     Ok(Decision {
         epoch: snapshot.epoch,
         region: RegionIndex(index),
-        address: address(view, Draw::new(seed)).ok_or(NOBODY)?,
+        address: address(&snapshot.doors[index], Draw::new(seed)).ok_or(NOBODY)?,
         reason: Reason::Holder,
         row: None,
     })

@@ -52,6 +52,17 @@ pub struct Parts {
     pub risk: f64,
 }
 
+/// What a region offers a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    /// Predicted time to first byte.
+    pub(super) parts: Parts,
+    /// What it can take, for sharing among peers: operator's weight by free slots.
+    pub(super) capacity: f64,
+    /// As [`idle`] says.
+    pub(super) idle: bool,
+}
+
 /// Below this a report is too old to take a region away (ten seconds: e⁻¹).
 const BELIEVED: f64 = 0.367;
 /// What is assumed of the share of free slots when nothing is known any more.
@@ -112,46 +123,52 @@ pub(super) fn share(site: &Site, known: &Known) -> f64 {
     }
 }
 
+/// What a region offers a call. One reading of the fact for all of it: this is most of what a decision costs.
+#[inline]
+pub(super) fn offer(site: &Site, known: &Known, policy: &Policy) -> Offer {
+    let mut offer = Offer {
+        parts: Parts {
+            rtt: site.rtt,
+            ..Parts::default()
+        },
+        capacity: site.weight,
+        idle: idle(site, known),
+    };
+    let parts = &mut offer.parts;
+    // Durations are converted only where they count, which is rare.
+    if site.risk > 0.0 {
+        parts.risk = site.risk * policy.failure.as_secs_f64() * 1000.0;
+    }
+    let (Some(trust), Known::Fact(fact, in_flight)) = (site.trust, known) else {
+        return offer;
+    };
+    let free = free(trust, fact, *in_flight);
+    if fact.staffed() {
+        offer.capacity = site.weight * free.max(0.25);
+    }
+    if !fact.deployed() || fact.mute() {
+        return offer;
+    }
+    if !fact.staffed() {
+        parts.cold = policy.cold.as_secs_f64() * 1000.0 * trust;
+        return offer;
+    }
+    // Calls that must end before this one begins; each slot ends one per service time.
+    let ahead = 1.0 + trust * f64::from(fact.queued) - free;
+    if ahead > 0.0 {
+        let service = match fact.service_ms {
+            0 => policy.service.as_secs_f64() * 1000.0,
+            known => f64::from(known),
+        };
+        parts.wait = ahead * service / f64::from(fact.slots);
+    }
+    offer
+}
+
 /// Predicted time to first byte.
 #[inline]
 pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
-    let mut parts = Parts {
-        rtt: site.rtt,
-        risk: site.risk * policy.failure.as_secs_f64() * 1000.0,
-        ..Parts::default()
-    };
-    let (Some(trust), Known::Fact(fact, _)) = (site.trust, known) else {
-        return parts;
-    };
-    if !fact.deployed() || fact.mute() {
-        return parts;
-    }
-    if fact.slots == 0 {
-        parts.cold = policy.cold.as_secs_f64() * 1000.0 * trust;
-        return parts;
-    }
-    // Calls that must end before this one begins; each slot ends one per service time.
-    let ahead = 1.0 + trust * f64::from(fact.queued) - free(trust, known);
-    if ahead <= 0.0 {
-        return parts;
-    }
-    let service = match fact.service_ms {
-        0 => policy.service.as_secs_f64() * 1000.0,
-        known => f64::from(known),
-    };
-    parts.wait = ahead * service / f64::from(fact.slots);
-    parts
-}
-
-/// What a region can take, for sharing among peers: operator's weight by free slots.
-#[inline]
-pub(super) fn capacity(site: &Site, known: &Known) -> f64 {
-    match (site.trust, known) {
-        (Some(trust), Known::Fact(fact, _)) if fact.slots > 0 => {
-            site.weight * free(trust, known).max(0.25)
-        }
-        _ => site.weight,
-    }
+    offer(site, known, policy).parts
 }
 
 /// Up to this prediction a region is a peer of the best one.
@@ -168,11 +185,8 @@ pub(super) fn retry_after(wait_ms: f64) -> Duration {
 /// Slots that are free by now. As reported, minus what this edge has there more than it had then; the older the report,
 /// the more as where nothing is known: the usual share, one at least, unless this edge's own calls fill them.
 #[inline]
-fn free(trust: f64, known: &Known) -> f64 {
-    let Known::Fact(fact, in_flight) = known else {
-        return 0.0;
-    };
-    let (slots, own) = (f64::from(fact.slots), f64::from(*in_flight));
+fn free(trust: f64, fact: &Fact, in_flight: u32) -> f64 {
+    let (slots, own) = (f64::from(fact.slots), f64::from(in_flight));
     let reported = f64::from(fact.free) - (own - f64::from(fact.base));
     let unknown = (PRIOR_FREE * slots).max(1.0).min(slots - own);
     unknown + trust * (reported - unknown)

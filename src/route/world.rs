@@ -9,7 +9,7 @@ use super::Ask;
 use super::draw::Draw;
 use crate::region::{RegionIndex, Row};
 pub use crate::table::Site;
-use crate::table::{EndpointView, Fact, Lesson, RegionView, Snapshot};
+use crate::table::{Door, Fact, Lesson, Snapshot};
 
 /// What is known of the function in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,29 +84,21 @@ impl World for Now<'_> {
     }
 
     fn address(&self, region: RegionIndex, draw: Draw) -> Option<SocketAddr> {
-        address(&self.snapshot.regions[region.0], draw)
+        address(&self.snapshot.doors[region.0], draw)
     }
 }
 
-/// An endpoint that fails so many more calls than the best of its region is left alone while that one is there.
-pub(super) const RISKIER: f64 = 0.01;
-
-/// The less busy of two endpoints drawn from those that are as well as their region: round-trip time by calls on their
-/// way.
-pub(super) fn address(view: &RegionView, draw: Draw) -> Option<SocketAddr> {
-    let busy = |e: &EndpointView| {
-        let rtt = e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64();
-        rtt * (1.0 + f64::from(e.tally.in_flight.load(Ordering::Relaxed)))
-    };
-    let usable = |e: &&EndpointView| e.health == view.health && e.risk <= view.risk + RISKIER;
-    let count = view.endpoints.iter().filter(usable).count();
-    if count <= 1 {
-        return view.endpoints.iter().find(usable).map(|e| e.address);
+/// The less busy of two of a region's doors, drawn: round-trip time by calls on their way.
+#[inline]
+pub(super) fn address(doors: &[Door], draw: Draw) -> Option<SocketAddr> {
+    if let [] | [_] = doors {
+        return doors.first().map(|door| door.address);
     }
-    let pick = |salt| {
-        let mut usable = view.endpoints.iter().filter(usable);
-        usable.nth(draw.below(count, salt))
+    let busy = |door: &Door| {
+        let in_flight = door.tally.in_flight.load(Ordering::Relaxed);
+        door.rtt * (1.0 + f64::from(in_flight))
     };
+    let pick = |salt| doors.get(draw.below(doors.len(), salt));
     let (one, two) = (pick(1)?, pick(2)?);
     Some(if busy(two) < busy(one) {
         two.address

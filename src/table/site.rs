@@ -1,9 +1,15 @@
-//! A region in short: what every decision reads of it, ready for arithmetic and in one cache line.
+//! A region in short: what every decision reads of it, ready for arithmetic and in one cache line, and its doors.
 //!
-//! Pure. Made with each snapshot, off the request path, so that no call converts a unit or walks a list of addresses.
+//! Pure. Made with each snapshot, off the request path, so that no call converts a unit or sorts out addresses.
 
-use super::snapshot::RegionView;
-use crate::region::Health;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::snapshot::{EndpointView, RegionView};
+use crate::region::{Health, Tally};
+
+/// An endpoint that fails so many more calls than the best of its region is left alone while that one is there.
+pub const RISKIER: f64 = 0.01;
 
 /// A region, whatever is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -30,6 +36,17 @@ pub struct Site {
     pub key: u64,
 }
 
+/// An address that takes a region's calls: it is as well as the region, and hardly fails more.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Round-trip time in milliseconds, measured or assumed.
+    pub rtt: f64,
+    /// Counts of live traffic.
+    pub tally: Arc<Tally>,
+}
+
 // === impl Site ===
 
 impl From<&RegionView> for Site {
@@ -46,5 +63,20 @@ impl From<&RegionView> for Site {
             trust: view.trust,
             key: view.key,
         }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Those of one region.
+    pub(super) fn all(view: &RegionView) -> Vec<Self> {
+        let usable = |e: &&EndpointView| e.health == view.health && e.risk <= view.risk + RISKIER;
+        let door = |e: &EndpointView| Self {
+            address: e.address,
+            rtt: e.rtt.unwrap_or_else(|| view.distance()).as_secs_f64() * 1000.0,
+            tally: Arc::clone(&e.tally),
+        };
+        view.endpoints.iter().filter(usable).map(door).collect()
     }
 }

@@ -13,7 +13,7 @@ use frontdoor_protocol::names::{FunctionId, RegionName, RegionTag, VersionId};
 use super::Condition;
 use super::catalog::Catalog;
 use super::facts::Column;
-use super::site::Site;
+use super::site::{Door, Site};
 use crate::region::{Flight, Health, RegionIndex, Row, Tally};
 
 /// What to assume of a region whose round-trip time was never measured: worse than any that was.
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub regions: Vec<RegionView>,
     /// The same in short, in the same order.
     pub sites: Vec<Site>,
+    /// The addresses that take their calls, in the same order.
+    pub doors: Vec<Vec<Door>>,
     /// The same by round-trip time, nearest first: a decision reads no further than it must.
     pub order: Vec<RegionIndex>,
     /// Which row of a region's facts is which function's.
@@ -125,6 +127,7 @@ impl Snapshot {
         Self {
             epoch,
             sites: regions.iter().map(Site::from).collect(),
+            doors: regions.iter().map(Door::all).collect(),
             regions,
             order,
             catalog,

@@ -4,10 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::region::Health;
-use crate::route::{
-    rank,
-    world::{Known, RISKIER, Site},
-};
+use crate::route::rank;
+use crate::route::world::{Known, Site};
+use crate::table::RISKIER;
 
 /// One region in a few numbers: health and risk of each endpoint, round-trip time, draining, weight.
 type Sketch = (Vec<(u8, f64)>, Option<u32>, bool, f64);

@@ -11,8 +11,7 @@ use super::*;
 use crate::region::Endpoint;
 use crate::route::choose::RISKY;
 use crate::route::rank::{self, Tier};
-use crate::route::world::RISKIER;
-use crate::table::{Event, Limits, ProbeOutcome, ServedOutcome, Table};
+use crate::table::{Event, Limits, ProbeOutcome, RISKIER, ServedOutcome, Table};
 
 /// What a region said: nothing, that it has not the function, or slots, free and queued of it.
 pub(super) type Said = Option<Option<(u32, u32, u32)>>;
@@ -234,11 +233,12 @@ fn plainly(trace: &Trace) -> Option<(RegionIndex, Reason)> {
     }
     let bound = rank::peer_bound(best, policy);
     let peers: Vec<_> = rivals.iter().filter(|rival| rival.3 <= bound).collect();
-    let sum: f64 = peers.iter().map(|p| rank::capacity(&p.1, &p.2)).sum();
+    let capacity = |p: &(RegionIndex, Site, Known, f64)| rank::offer(&p.1, &p.2, policy).capacity;
+    let sum: f64 = peers.iter().map(|p| capacity(p)).sum();
     let drawn = |salt| {
         let mut left = draw.unit(0, salt) * sum;
         let hit = peers.iter().find(|p| {
-            left -= rank::capacity(&p.1, &p.2);
+            left -= capacity(p);
             left < 0.0
         });
         hit.or_else(|| peers.last())
