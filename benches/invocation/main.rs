@@ -4,9 +4,11 @@
 //! Real processes of the binary, real sockets on loopback, a closed loop; see `benches/README.md` for the method.
 //! `make bench` runs it; `--quick` (and cargo's `--test`) only sees that everything works. Other arguments choose, as
 //! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Where there is an `haproxy`, two
-//! of them in a row are measured too: what as many hops cost that do nothing else. Prints a table, and JSON at the end.
+//! of them in a row are measured too: what as many hops cost that do nothing else; and NVIDIA's own service, where `BENCH_NVCF` names it.
+//! Prints a table, and JSON at the end.
 
 mod load;
+mod nvcf;
 mod proxies;
 mod region;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use load::{Caller, Protocol, Result};
+use nvcf::Reference;
 use proxies::Proxies;
 use region::{Cpu, Region};
 
@@ -95,8 +98,37 @@ async fn run(quick: bool, chosen: &Chosen) {
         }
         region.stop();
     }
+    results.extend(nvidias(&span, chosen).await);
     results.extend(beside(&span, chosen).await);
     println!("{}", Value::Array(results));
+}
+
+/// What NVIDIA's service costs the same calls, if there is one on this machine: with a worker of ours, through the queue.
+async fn nvidias(span: &Span, chosen: &Chosen) -> Vec<Value> {
+    const WAY: &str = "NVIDIA's service";
+    let mut results = Vec::new();
+    let all = CLIENTS.map(|client| (client, format!("{WAY}/{}/{}", client.0.name(), client.1)));
+    let events = chosen.is(&format!("{WAY}/events"));
+    if !events && !all.iter().any(|(_, name)| chosen.is(name)) {
+        return results;
+    }
+    let Some(reference) = Reference::start().await else {
+        println!("| {WAY} | not measured: `BENCH_NVCF` names none | | | | | | |");
+        return results;
+    };
+    let callers = |protocol| {
+        [
+            reference.function_caller(protocol),
+            reference.caller(protocol),
+        ]
+    };
+    for (client, _) in all.into_iter().filter(|(_, name)| chosen.is(name)) {
+        results.push(measure(span, WAY, client, callers(client.0), || reference.cpu()).await);
+    }
+    if events {
+        results.push(late(span.events, WAY, callers(Protocol::Http1)).await);
+    }
+    results
 }
 
 /// What two other proxies in a row cost the same calls, if there are such on this machine: as many hops, and nothing else.

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use crate::load::{Caller, Protocol};
 
 pub(crate) const FUNCTION: &str = "0196f0c2-7e1f-7a55-8a2e-3d1b5f0c9a11";
-const VERSION: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+pub(crate) const VERSION: &str = "7f2c1f0e-7f3b-4a55-8a2e-3d1b5f0c9a11";
+pub(crate) const REGION: &str = "bench";
 pub(crate) const KEY: &str = "open-sesame";
 
 /// One invocation service, one nats-server, one worker, one function.
@@ -43,46 +44,22 @@ impl Region {
     pub(crate) async fn start(standby: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let [bus, front, admin, workers, container] = [(); 5].map(|()| free());
-        let write = |name: &str, text: String| {
-            let file = folder.path().join(name);
-            fs::write(&file, text).expect("written");
-            file
-        };
         let hash = hex::encode(sha2::Sha256::digest(KEY));
-        let invocation = write(
-            "invocation.toml",
-            format!(
-                "region = \"bench\"\ndomain = \"invocation.localhost\"\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
+        let invocation = folder.path().join("invocation.toml");
+        let text = format!(
+            "region = \"{REGION}\"\ndomain = \"invocation.localhost\"\nlisten = \"{front}\"\nadmin = \"{admin}\"\n\
              attach_url = \"http://{front}\"\n[nats]\nurl = \"nats://{bus}\"\n[stop]\nnotice = \"0s\"\n\
              [[functions]]\nid = \"{FUNCTION}\"\nname = \"echo\"\nversions = [\"{VERSION}\"]\n\
              [[keys]]\nname = \"bench\"\nsha256 = \"{hash}\"\nfunctions = [\"*\"]\n",
-            ),
         );
-        let worker = write(
-            "worker.toml",
-            format!(
-                "region = \"bench\"\nfunction = \"{FUNCTION}\"\nfunction_name = \"echo\"\nversion = \"{VERSION}\"\n\
-             admin = \"{workers}\"\nslots = 128\nstandby = {standby}\n[nats]\nurl = \"nats://{bus}\"\n\
-             [container]\nurl = \"http://{container}\"\n",
-            ),
-        );
-        let store = folder.path().join("jetstream");
-        let mut nats = Command::new(nats_server());
-        nats.args([
-            "-a",
-            "127.0.0.1",
-            "-js",
-            "-p",
-            &bus.port().to_string(),
-            "-sd",
-        ]);
-        nats.arg(store);
+        fs::write(&invocation, text).expect("written");
+        let nats = nats_server(folder.path(), bus);
         let listen = container.to_string();
         let region = Self {
-            nats: Process::start(&mut nats),
+            nats,
             _function: frontdoor(&["function", "--listen", &listen]),
             service: frontdoor(&["invocation", "-c", &invocation.to_string_lossy()]),
-            worker: frontdoor(&["worker", "-c", &worker.to_string_lossy()]),
+            worker: worker(folder.path(), workers, standby, bus, container),
             front,
             container,
             _folder: folder,
@@ -179,13 +156,34 @@ pub(crate) fn frontdoor(args: &[&str]) -> Process {
     Process::start(Command::new(binary).args(args))
 }
 
-fn nats_server() -> PathBuf {
+/// One worker with 128 slots.
+pub(crate) fn worker(
+    folder: &Path,
+    admin: SocketAddr,
+    standby: usize,
+    bus: SocketAddr,
+    container: SocketAddr,
+) -> Process {
+    let file = folder.join("worker.toml");
+    let text = format!(
+        "region = \"{REGION}\"\nfunction = \"{FUNCTION}\"\nfunction_name = \"echo\"\nversion = \"{VERSION}\"\n\
+         admin = \"{admin}\"\nslots = 128\nstandby = {standby}\n[nats]\nurl = \"nats://{bus}\"\n\
+         [container]\nurl = \"http://{container}\"\n",
+    );
+    fs::write(&file, text).expect("written");
+    frontdoor(&["worker", "-c", &file.to_string_lossy()])
+}
+
+/// One server with JetStream.
+pub(crate) fn nats_server(folder: &Path, at: SocketAddr) -> Process {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats-server");
-    if own.exists() {
-        own
-    } else {
-        "nats-server".into()
-    }
+    let mut server = match own.exists() {
+        true => Command::new(own),
+        false => Command::new("nats-server"),
+    };
+    let port = at.port().to_string();
+    server.args(["-a", "127.0.0.1", "-js", "-p", &port, "-sd"]);
+    Process::start(server.arg(folder.join("jetstream")))
 }
 
 /// An address that was free a moment ago.

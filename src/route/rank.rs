@@ -123,8 +123,9 @@ pub(super) fn share(site: &Site, known: &Known) -> f64 {
     }
 }
 
-/// What a region offers a call. One reading of the fact for all of it: this is most of what a decision costs.
-#[inline]
+/// What a region offers a call. One reading of the fact for all of it: this is most of what a decision costs, and the compiler
+/// would not inline it by itself because it is asked for in many places.
+#[inline(always)]
 pub(super) fn offer(site: &Site, known: &Known, policy: &Policy) -> Offer {
     let mut offer = Offer {
         parts: Parts {
@@ -135,9 +136,8 @@ pub(super) fn offer(site: &Site, known: &Known, policy: &Policy) -> Offer {
         idle: idle(site, known),
     };
     let parts = &mut offer.parts;
-    // Durations are converted only where they count, which is rare.
     if site.risk > 0.0 {
-        parts.risk = site.risk * policy.failure.as_secs_f64() * 1000.0;
+        parts.risk = site.risk * millis(policy.failure);
     }
     let (Some(trust), Known::Fact(fact, in_flight)) = (site.trust, known) else {
         return offer;
@@ -150,14 +150,14 @@ pub(super) fn offer(site: &Site, known: &Known, policy: &Policy) -> Offer {
         return offer;
     }
     if !fact.staffed() {
-        parts.cold = policy.cold.as_secs_f64() * 1000.0 * trust;
+        parts.cold = millis(policy.cold) * trust;
         return offer;
     }
     // Calls that must end before this one begins; each slot ends one per service time.
     let ahead = 1.0 + trust * f64::from(fact.queued) - free;
     if ahead > 0.0 {
         let service = match fact.service_ms {
-            0 => policy.service.as_secs_f64() * 1000.0,
+            0 => millis(policy.service),
             known => f64::from(known),
         };
         parts.wait = ahead * service / f64::from(fact.slots);
@@ -174,7 +174,17 @@ pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
 /// Up to this prediction a region is a peer of the best one.
 #[inline]
 pub(super) fn peer_bound(best: f64, policy: &Policy) -> f64 {
-    best + (policy.peer_margin.as_secs_f64() * 1000.0).max(best * policy.peer_ratio)
+    best + millis(policy.peer_margin).max(best * policy.peer_ratio)
+}
+
+/// In milliseconds, without a division: the compiler converts all of a policy's times once in each decision.
+#[inline]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "no policy has times of a million years"
+)]
+fn millis(time: Duration) -> f64 {
+    time.as_secs() as f64 * 1e3 + f64::from(time.subsec_nanos()) * 1e-6
 }
 
 /// When it is worth asking again after so long a wait.
