@@ -118,16 +118,22 @@ async fn nvidias(span: &Span, chosen: &Chosen) -> Vec<Value> {
     };
     let callers = |protocol| {
         [
-            reference.function_caller(protocol),
-            reference.caller(protocol),
+            reference.region.function_caller(protocol),
+            reference.region.caller(protocol),
         ]
     };
     for (client, _) in all.into_iter().filter(|(_, name)| chosen.is(name)) {
-        results.push(measure(span, WAY, client, callers(client.0), || reference.cpu()).await);
+        results.push(
+            measure(span, WAY, client, callers(client.0), || {
+                reference.region.cpu()
+            })
+            .await,
+        );
     }
     if events {
         results.push(late(span.events, WAY, callers(Protocol::Http1)).await);
     }
+    reference.region.stop();
     results
 }
 

@@ -17,23 +17,17 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::load::{Caller, Protocol};
 use crate::region::{
-    Cpu, FUNCTION, KEY, Process, REGION, VERSION, free, frontdoor, nats_server, until, worker,
+    FUNCTION, Process, REGION, Region, VERSION, free, frontdoor, nats_server, until, worker,
 };
 
+/// A region whose service is NVIDIA's.
 pub(crate) struct Reference {
-    service: Process,
-    nats: Process,
-    worker: Process,
-    _function: Process,
+    pub(crate) region: Region,
     _authority: JoinSet<()>,
-    container: SocketAddr,
-    _folder: TempDir,
 }
 
 // === impl Reference ===
@@ -64,45 +58,21 @@ impl Reference {
             // It would ask the network where it is.
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_REGION", "us-east-1");
-        let reference = Self {
+        let region = Region {
             service: Process::start(&mut service),
             nats,
             worker: worker(folder.path(), workers, 0, bus, container),
-            _function: frontdoor(&["function", "--listen", &container.to_string()]),
-            _authority: tasks,
+            function: frontdoor(&["function", "--listen", &container.to_string()]),
+            front: front(),
             container,
-            _folder: folder,
+            folder,
         };
         until(workers, "/ready", "true").await;
         until_open(front()).await;
-        Some(reference)
-    }
-
-    /// Calls by way of it.
-    pub(crate) fn caller(&self, protocol: Protocol) -> Caller {
-        Caller {
-            protocol,
-            to: front(),
-            host: format!("{FUNCTION}.invocation.localhost"),
-            key: KEY.to_owned(),
-        }
-    }
-
-    /// Calls to the function itself.
-    pub(crate) fn function_caller(&self, protocol: Protocol) -> Caller {
-        Caller {
-            to: self.container,
-            ..self.caller(protocol)
-        }
-    }
-
-    /// What was used so far.
-    pub(crate) fn cpu(&self) -> Cpu {
-        Cpu {
-            service: self.service.nanoseconds(),
-            nats: self.nats.nanoseconds(),
-            worker: self.worker.nanoseconds(),
-        }
+        Some(Self {
+            region,
+            _authority: tasks,
+        })
     }
 }
 

@@ -18,13 +18,13 @@ pub(crate) const KEY: &str = "open-sesame";
 
 /// One invocation service, one nats-server, one worker, one function.
 pub(crate) struct Region {
-    service: Process,
-    nats: Process,
-    worker: Process,
-    _function: Process,
-    front: SocketAddr,
-    container: SocketAddr,
-    _folder: TempDir,
+    pub(crate) service: Process,
+    pub(crate) nats: Process,
+    pub(crate) worker: Process,
+    pub(crate) function: Process,
+    pub(crate) front: SocketAddr,
+    pub(crate) container: SocketAddr,
+    pub(crate) folder: TempDir,
 }
 
 /// Ends with its owner.
@@ -57,12 +57,12 @@ impl Region {
         let listen = container.to_string();
         let region = Self {
             nats,
-            _function: frontdoor(&["function", "--listen", &listen]),
+            function: frontdoor(&["function", "--listen", &listen]),
             service: frontdoor(&["invocation", "-c", &invocation.to_string_lossy()]),
             worker: worker(folder.path(), workers, standby, bus, container),
             front,
             container,
-            _folder: folder,
+            folder,
         };
         let standing = format!("frontdoor_invocation_standing_streams {standby}");
         until(admin, "/metrics", &standing).await;
@@ -98,7 +98,9 @@ impl Region {
     }
 
     pub(crate) fn stop(self) {
-        drop(self);
+        // Its folder goes last: they write to it.
+        drop((self.service, self.nats, self.worker, self.function));
+        drop(self.folder);
     }
 }
 
