@@ -7,6 +7,7 @@
 mod connection;
 mod deadline;
 mod dialer;
+mod group;
 mod pool;
 mod warm;
 

@@ -189,9 +189,8 @@ impl EdgeProxy {
         ctx: &Context,
         endpoint: Endpoint,
     ) -> Result<Lease, Trouble> {
-        let patience = self.pool.settings().connect;
-        let patience = patience.min(ctx.time_left().max(Duration::from_millis(1)));
-        let lease = self.pool.lease(endpoint, patience);
+        let time_left = ctx.time_left().max(Duration::from_millis(1));
+        let lease = self.pool.lease(endpoint, time_left);
         let lease = match session.watch_h2_stream_close() {
             Some(leave) => tokio::select! {
                 biased;

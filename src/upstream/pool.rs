@@ -1,15 +1,19 @@
-//! Connections to every endpoint: the least loaded one for each call, a new one when all are busy, one dial at a time.
+//! Connections to every endpoint: the least loaded one for each call, a new one when all are busy, as many as a crowd needs.
 //!
 //! Finding a connection reads two immutable lists and takes no lock. Only when one is missing, a short lock makes sure that
 //! one dial serves all who wait for it; the dial is a task of the pool's own, so a caller who leaves does not spoil it for
-//! the others. Whoever waits, waits for a limited time.
+//! the others. When a region is lost, its calls move to the next one all at once: they need more connections than one, and
+//! one dial opens them side by side. Whoever waits, waits for a limited time.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Ended, Lease};
 use super::dialer::Dialer;
+use super::group::{Dial, Group, Waiting};
 use crate::config::UpstreamSettings;
 use crate::metrics::Metrics;
 use crate::region::Endpoint;
@@ -32,17 +37,6 @@ pub struct Pool {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
-
-/// Connections to one endpoint.
-struct Group {
-    endpoint: Endpoint,
-    connections: ArcSwap<Vec<Arc<Connection>>>,
-    /// The dial under way.
-    dial: Mutex<Option<Dial>>,
-}
-
-/// Turns to the outcome of a dial when it is over.
-type Dial = watch::Receiver<Option<Result<(), DialError>>>;
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
@@ -108,43 +102,66 @@ impl Pool {
 
     /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
     ///
+    /// A crowd waits for more than one connection. As long as dials succeed, having to wait says nothing against the region,
+    /// so it is the caller's `time_left` that bounds it, and not a dial's patience.
+    ///
     /// # Errors
-    /// If there is none within `patience`.
+    /// If no dial succeeds, if there are connections enough and all are full, or if there is no place within `time_left`.
     pub async fn lease(
         self: &Arc<Self>,
         endpoint: Endpoint,
-        patience: Duration,
+        time_left: Duration,
     ) -> Result<Lease, DialError> {
         let group = self.group(endpoint);
-        let end = Instant::now() + patience;
-        loop {
-            if let Some((lease, load)) = group.pick() {
-                if load >= BUSY {
-                    // For those who come after.
-                    self.dial(&group);
-                }
+        if let Some(lease) = self.place(&group) {
+            return Ok(lease);
+        }
+        let end = Instant::now() + time_left;
+        let _waiting = Waiting::at(&group);
+        // One look for each connection there may be: whoever finds none of them free has waited long enough.
+        for _ in 0..=self.settings.connections {
+            let dial = self.dial(&group);
+            let seen = dial.as_ref().map_or(0, |d| d.borrow().connected);
+            // What came meanwhile.
+            if let Some(lease) = self.place(&group) {
                 return Ok(lease);
             }
-            let mut dial = self.dial(&group).ok_or_else(|| Cause::Full.into_error())?;
-            match timeout_at(end, dial.wait_for(Option::is_some)).await {
-                Ok(Ok(outcome)) => {
-                    if let Some(Err(error)) = &*outcome {
+            let mut dial = dial.ok_or_else(|| Cause::Full.into_error())?;
+            let news = dial.wait_for(|d| d.connected > seen || d.over.is_some());
+            match timeout_at(end, news).await {
+                Ok(Ok(dial)) => {
+                    if let Some(Err(error)) = &dial.over {
                         return Err(error.clone());
                     }
                 }
                 Ok(Err(_)) => return Err(Cause::Ours.into_error()),
-                Err(_) if patience >= self.settings.connect => {
-                    return Err(Cause::Silent.into_error());
-                }
                 Err(_) => return Err(Cause::Hurried.into_error()),
             }
+            if let Some(lease) = self.place(&group) {
+                return Ok(lease);
+            }
+            if group.open() == 0 {
+                // It took a connection and closed it at once.
+                return Err(Cause::Unreachable.into_error());
+            }
         }
+        Err(Cause::Full.into_error())
+    }
+
+    /// A place on a connection that is there.
+    fn place(self: &Arc<Self>, group: &Arc<Group>) -> Option<Lease> {
+        let (lease, load) = group.pick()?;
+        if load >= BUSY {
+            // For those who come after.
+            self.dial(group);
+        }
+        Some(lease)
     }
 
     /// Opens a first connection to an endpoint that has none.
     pub fn warm(self: &Arc<Self>, endpoint: Endpoint) {
         let group = self.group(endpoint);
-        if group.connections.load().iter().all(|c| c.is_retired()) {
+        if group.open() == 0 {
             self.dial(&group);
         }
     }
@@ -190,23 +207,37 @@ impl Pool {
     }
 
     /// The dial under way, or a new one; none if there are connections enough.
-    fn dial(self: &Arc<Self>, group: &Arc<Group>) -> Option<Dial> {
+    fn dial(self: &Arc<Self>, group: &Arc<Group>) -> Option<watch::Receiver<Dial>> {
         let mut slot = group.dial.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dial) = &*slot {
             return Some(dial.clone());
         }
-        let open = group.connections.load();
-        if open.iter().filter(|c| !c.is_retired()).count() >= self.settings.connections {
-            return None;
-        }
-        let (tell, dial) = watch::channel(None);
+        let room = self.settings.connections.checked_sub(group.open())?;
+        let room = NonZeroUsize::new(room)?;
+        let wanted = group
+            .waiting()
+            .div_ceil(self.settings.streams)
+            .clamp(1, room.get());
+        let (tell, dial) = watch::channel(Dial::default());
         *slot = Some(dial.clone());
         let (pool, group) = (Arc::clone(self), Arc::clone(group));
         self.tasks.spawn(async move {
-            let outcome = pool.connect(&group).await;
-            count(&pool.metrics, &outcome);
+            let mut dials: FuturesUnordered<_> =
+                (0..wanted).map(|_| pool.connect(&group)).collect();
+            let mut over = Ok(());
+            while let Some(outcome) = dials.next().await {
+                count(&pool.metrics, &outcome);
+                match outcome {
+                    Ok(()) => tell.send_modify(|dial| dial.connected += 1),
+                    Err(cause) => over = Err(cause),
+                }
+            }
             *group.dial.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            tell.send_replace(Some(outcome.map_err(Cause::into_error)));
+            tell.send_modify(|dial| {
+                // One connection is proof of a region that can be reached.
+                let over = if dial.connected > 0 { Ok(()) } else { over };
+                dial.over = Some(over.map_err(Cause::into_error));
+            });
         });
         Some(dial)
     }
@@ -244,57 +275,6 @@ impl Pool {
             }
         });
         Ok(())
-    }
-}
-
-// === impl Group ===
-
-impl Group {
-    fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            connections: ArcSwap::default(),
-            dial: Mutex::default(),
-        }
-    }
-
-    /// A place on the least loaded connection, and how loaded it was.
-    fn pick(&self) -> Option<(Lease, usize)> {
-        let connections = self.connections.load();
-        let least = connections
-            .iter()
-            .filter_map(|c| Some((c.load()?, c)))
-            .min_by_key(|(load, _)| *load);
-        let (load, connection) = least?;
-        Some((connection.lease()?, load))
-    }
-
-    fn add(&self, connection: &Arc<Connection>) {
-        self.connections.rcu(|all| {
-            let mut all: Vec<_> = all.iter().filter(|c| !c.is_retired()).cloned().collect();
-            all.push(Arc::clone(connection));
-            all
-        });
-    }
-
-    fn prune(&self, looks: u32) {
-        let connections = self.connections.load();
-        let mut idle = connections.iter().filter(|c| c.idle_for(looks));
-        // One at a time is enough: this is called every second.
-        if connections.len() > 1
-            && let Some(connection) = idle.next_back()
-        {
-            self.remove(Arc::as_ptr(connection));
-        }
-    }
-
-    fn remove(&self, connection: *const Connection) {
-        self.connections.rcu(|all| {
-            all.iter()
-                .filter(|c| !std::ptr::eq(Arc::as_ptr(c), connection))
-                .cloned()
-                .collect::<Vec<_>>()
-        });
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod chatter;
+mod crowd;
 mod doors;
 mod explain;
 mod failover;
