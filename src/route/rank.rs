@@ -144,7 +144,7 @@ pub(super) fn offer(site: &Site, known: &Known, policy: &Policy) -> Offer {
     };
     let free = free(trust, fact, *in_flight);
     if fact.staffed() {
-        offer.capacity = site.weight * free.max(0.25);
+        offer.capacity = site.weight * larger(free, 0.25);
     }
     if !fact.deployed() || fact.mute() {
         return offer;
@@ -174,7 +174,13 @@ pub(super) fn predicted(site: &Site, known: &Known, policy: &Policy) -> Parts {
 /// Up to this prediction a region is a peer of the best one.
 #[inline]
 pub(super) fn peer_bound(best: f64, policy: &Policy) -> f64 {
-    best + millis(policy.peer_margin).max(best * policy.peer_ratio)
+    best + larger(millis(policy.peer_margin), best * policy.peer_ratio)
+}
+
+/// The larger one of two numbers that are numbers: that of the standard library looks for NaN too.
+#[inline]
+const fn larger(one: f64, two: f64) -> f64 {
+    if one > two { one } else { two }
 }
 
 /// In milliseconds, without a division: the compiler converts all of a policy's times once in each decision.
@@ -197,8 +203,9 @@ pub(super) fn retry_after(wait_ms: f64) -> Duration {
 #[inline]
 fn free(trust: f64, fact: &Fact, in_flight: u32) -> f64 {
     let (slots, own) = (f64::from(fact.slots), f64::from(in_flight));
-    let reported = f64::from(fact.free) - (own - f64::from(fact.base));
-    let unknown = (PRIOR_FREE * slots).max(1.0).min(slots - own);
+    let reported = f64::from(u32::from(fact.free) + u32::from(fact.base)) - own;
+    let usual = larger(PRIOR_FREE * slots, 1.0);
+    let unknown = if usual < slots - own { usual } else { slots - own };
     unknown + trust * (reported - unknown)
 }
 
