@@ -205,7 +205,11 @@ fn free(trust: f64, fact: &Fact, in_flight: u32) -> f64 {
     let (slots, own) = (f64::from(fact.slots), f64::from(in_flight));
     let reported = f64::from(u32::from(fact.free) + u32::from(fact.base)) - own;
     let usual = larger(PRIOR_FREE * slots, 1.0);
-    let unknown = if usual < slots - own { usual } else { slots - own };
+    let unknown = if usual < slots - own {
+        usual
+    } else {
+        slots - own
+    };
     unknown + trust * (reported - unknown)
 }
 

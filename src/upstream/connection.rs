@@ -152,6 +152,11 @@ impl Connection {
         open.then_some(load)
     }
 
+    /// Calls that it takes at once.
+    pub(super) fn allowed(&self) -> usize {
+        self.shared.allowed.load(Ordering::Relaxed)
+    }
+
     /// Whether it takes no more calls, ever.
     pub(super) fn is_retired(&self) -> bool {
         self.shared.retired.load(Ordering::Relaxed)

@@ -16,6 +16,7 @@ pub(super) struct Group {
     connections: ArcSwap<Vec<Arc<Connection>>>,
     /// The dial under way.
     pub(super) dial: Mutex<Option<watch::Receiver<Dial>>>,
+    /// Calls without a place.
     waiting: AtomicUsize,
 }
 
@@ -60,9 +61,12 @@ impl Group {
         connections.iter().filter(|c| !c.is_retired()).count()
     }
 
-    /// Calls without a place.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    /// How many more connections the calls without a place need, if each carries `streams`, or what the peer allows.
+    pub(super) fn wanted(&self, streams: usize) -> usize {
+        let connections = self.connections.load();
+        let allowed = connections.iter().map(|c| c.allowed());
+        let each = allowed.min().unwrap_or(streams).clamp(1, streams.max(1));
+        self.waiting.load(Ordering::Relaxed).div_ceil(each)
     }
 
     pub(super) fn add(&self, connection: &Arc<Connection>) {

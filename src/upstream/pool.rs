@@ -53,9 +53,9 @@ pub enum Cause {
     Unreachable,
     /// No answer in good time.
     Silent,
-    /// The caller had less time than a dial deserves.
+    /// The caller's time ran out first.
     Hurried,
-    /// As many connections as there may be, and all are full.
+    /// There are connections, or were a moment ago, and none has a place.
     Full,
     /// This side has no file descriptor or port left, or is stopping.
     Ours,
@@ -63,6 +63,8 @@ pub enum Cause {
 
 /// A connection that has so many calls is busy enough that another one is opened beside it.
 const BUSY: usize = 100;
+/// A call waits for a place for so many times a dial's patience at most, however many dials succeed: elsewhere there may be one.
+const ROUNDS: u32 = 3;
 /// ENFILE, EMFILE, EADDRNOTAVAIL: no file descriptor or port is left on this side.
 const OUR_OWN: [i32; 3] = [23, 24, 99];
 
@@ -103,10 +105,11 @@ impl Pool {
     /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
     ///
     /// A crowd waits for more than one connection. As long as dials succeed, having to wait says nothing against the region,
-    /// so it is the caller's `time_left` that bounds it, and not a dial's patience.
+    /// so it is bounded by the caller's `time_left` and by [`ROUNDS`] times a dial's patience.
     ///
     /// # Errors
-    /// If no dial succeeds, if there are connections enough and all are full, or if there is no place within `time_left`.
+    /// If no dial succeeds, if there are connections enough and all are full, if they close as soon as they are open, or if
+    /// there is no place in good time.
     pub async fn lease(
         self: &Arc<Self>,
         endpoint: Endpoint,
@@ -116,11 +119,12 @@ impl Pool {
         if let Some(lease) = self.place(&group) {
             return Ok(lease);
         }
-        let end = Instant::now() + time_left;
+        let patience = ROUNDS * self.settings.connect;
+        let end = Instant::now() + time_left.min(patience);
         let _waiting = Waiting::at(&group);
-        // One look for each connection there may be: whoever finds none of them free has waited long enough.
-        for _ in 0..=self.settings.connections {
-            let dial = self.dial(&group);
+        // Each connection there may be is news, and so is the end of each dial.
+        for _ in 0..=self.settings.connections.saturating_mul(2) {
+            let dial = self.dial(&group, group.wanted(self.settings.streams));
             let seen = dial.as_ref().map_or(0, |d| d.borrow().connected);
             // What came meanwhile.
             if let Some(lease) = self.place(&group) {
@@ -130,19 +134,23 @@ impl Pool {
             let news = dial.wait_for(|d| d.connected > seen || d.over.is_some());
             match timeout_at(end, news).await {
                 Ok(Ok(dial)) => {
-                    if let Some(Err(error)) = &dial.over {
-                        return Err(error.clone());
+                    let over = dial.over.clone();
+                    drop(dial);
+                    // Whatever became of the dial, another call may have left its place meanwhile.
+                    if let Some(lease) = self.place(&group) {
+                        return Ok(lease);
+                    }
+                    if let Some(Err(error)) = over {
+                        return Err(error);
                     }
                 }
                 Ok(Err(_)) => return Err(Cause::Ours.into_error()),
+                Err(_) if patience <= time_left => return Err(Cause::Full.into_error()),
                 Err(_) => return Err(Cause::Hurried.into_error()),
             }
-            if let Some(lease) = self.place(&group) {
-                return Ok(lease);
-            }
             if group.open() == 0 {
-                // It took a connection and closed it at once.
-                return Err(Cause::Unreachable.into_error());
+                // It closes what it opens; that there was a connection speaks against calling it unreachable.
+                return Err(Cause::Full.into_error());
             }
         }
         Err(Cause::Full.into_error())
@@ -153,7 +161,7 @@ impl Pool {
         let (lease, load) = group.pick()?;
         if load >= BUSY {
             // For those who come after.
-            self.dial(group);
+            self.dial(group, 1);
         }
         Some(lease)
     }
@@ -162,7 +170,7 @@ impl Pool {
     pub fn warm(self: &Arc<Self>, endpoint: Endpoint) {
         let group = self.group(endpoint);
         if group.open() == 0 {
-            self.dial(&group);
+            self.dial(&group, 1);
         }
     }
 
@@ -206,18 +214,15 @@ impl Pool {
         groups.get(&endpoint).map_or(new, Arc::clone)
     }
 
-    /// The dial under way, or a new one; none if there are connections enough.
-    fn dial(self: &Arc<Self>, group: &Arc<Group>) -> Option<watch::Receiver<Dial>> {
+    /// The dial under way, or a new one of so many connections; none if there are connections enough.
+    fn dial(self: &Arc<Self>, group: &Arc<Group>, wanted: usize) -> Option<watch::Receiver<Dial>> {
         let mut slot = group.dial.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dial) = &*slot {
             return Some(dial.clone());
         }
         let room = self.settings.connections.checked_sub(group.open())?;
         let room = NonZeroUsize::new(room)?;
-        let wanted = group
-            .waiting()
-            .div_ceil(self.settings.streams)
-            .clamp(1, room.get());
+        let wanted = wanted.clamp(1, room.get());
         let (tell, dial) = watch::channel(Dial::default());
         *slot = Some(dial.clone());
         let (pool, group) = (Arc::clone(self), Arc::clone(group));
