@@ -105,7 +105,7 @@ impl Pool {
     /// A place for one call on the least loaded connection to `endpoint`, at once if there is one.
     ///
     /// A crowd waits for more than one connection. As long as dials succeed, having to wait says nothing against the region,
-    /// so it is bounded by the caller's `time_left` and by [`ROUNDS`] times a dial's patience.
+    /// so it is bounded by the caller's `time_left`, and by a dial's patience, three times.
     ///
     /// # Errors
     /// If no dial succeeds, if there are connections enough and all are full, if they close as soon as they are open, or if
