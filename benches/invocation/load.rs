@@ -105,9 +105,11 @@ impl Caller {
     }
 
     /// How late events arrive after the function wrote them.
-    pub(crate) async fn events(&self, count: u64) -> Result {
+    pub(crate) async fn events(&self, span: Duration, apart: Duration) -> Result {
+        let count = span.as_millis() / apart.as_millis();
+        let path = format!("/events?interval_ms={}&count={count}", apart.as_millis());
         let mut sender = self.connect().await;
-        let request = self.request("GET", &format!("/events?interval_ms=10&count={count}"), "");
+        let request = self.request("GET", &path, "");
         let mut body = sender.send(request).await.into_body();
         let mut times = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -124,8 +126,8 @@ impl Caller {
                 }
             }
         }
-        assert_eq!(times.len() as u64, count, "all events");
-        Result::of(times, Duration::from_secs(1))
+        assert_eq!(times.len() as u128, count, "all events");
+        Result::of(times, span)
     }
 
     fn request(&self, method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {

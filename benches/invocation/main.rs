@@ -3,14 +3,16 @@
 //!
 //! Real processes of the binary, real sockets on loopback, a closed loop; see `benches/README.md` for the method.
 //! `make bench` runs it; `--quick` (and cargo's `--test`) only sees that everything works. Other arguments choose, as
-//! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Where there is an `haproxy`, two
-//! of them in a row are measured too: what as many hops cost that do nothing else; and NVIDIA's own service, where `BENCH_NVCF` names it.
+//! criterion's do: only what contains one of them is measured (`standing`, `h1/64`, `events`). Measured too: as many hops that do
+//! nothing else, relays that copy bytes and, where there is an `haproxy`, two of those; and NVIDIA's own service, where `BENCH_NVCF`
+//! names it.
 //! Prints a table, and JSON at the end.
 
 mod load;
 mod nvcf;
 mod proxies;
 mod region;
+mod relay;
 
 use std::time::Duration;
 
@@ -18,14 +20,15 @@ use serde_json::{Value, json};
 
 use load::{Caller, Protocol, Result};
 use nvcf::Reference;
-use proxies::Proxies;
+use proxies::{Kind, Proxies};
 use region::{Cpu, Region};
 
 /// How long one measurement takes, and what is thrown away before it.
 struct Span {
     warm: Duration,
     measured: Duration,
-    events: u64,
+    /// How long events come.
+    events: Duration,
 }
 
 /// Protocols and how many callers.
@@ -37,10 +40,16 @@ const CLIENTS: [(Protocol, usize); 5] = [
     (Protocol::H2c, 64),
 ];
 
+/// How far apart events are: as a model speaks, where everything sleeps between two of them, and as a busy stream.
+const APART: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(1)];
+
 /// What to measure: all, or what contains one of these.
 struct Chosen(Vec<String>);
 
 fn main() {
+    if relay::is_one() {
+        return;
+    }
     let quick = std::env::args().any(|a| a == "--quick" || a == "--test");
     // `cargo test --bench '*'` of the checks builds without optimisation.
     let quick = quick || cfg!(debug_assertions);
@@ -62,12 +71,12 @@ async fn run(quick: bool, chosen: &Chosen) {
         true => Span {
             warm: Duration::from_millis(100),
             measured: Duration::from_millis(300),
-            events: 5,
+            events: Duration::from_millis(50),
         },
         false => Span {
             warm: Duration::from_millis(700),
             measured: Duration::from_secs(3),
-            events: 100,
+            events: Duration::from_secs(2),
         },
     };
     let mut results = Vec::new();
@@ -94,12 +103,14 @@ async fn run(quick: bool, chosen: &Chosen) {
                 region.function_caller(Protocol::Http1),
                 region.caller(Protocol::Http1),
             ];
-            results.push(late(span.events, way, callers).await);
+            results.extend(late(&span, way, callers).await);
         }
         region.stop();
     }
     results.extend(nvidias(&span, chosen).await);
-    results.extend(beside(&span, chosen).await);
+    for kind in [Kind::HaProxy, Kind::Relay] {
+        results.extend(beside(&span, chosen, kind).await);
+    }
     println!("{}", Value::Array(results));
 }
 
@@ -131,35 +142,35 @@ async fn nvidias(span: &Span, chosen: &Chosen) -> Vec<Value> {
         );
     }
     if events {
-        results.push(late(span.events, WAY, callers(Protocol::Http1)).await);
+        results.extend(late(span, WAY, callers(Protocol::Http1)).await);
     }
     reference.region.stop();
     results
 }
 
 /// What two other proxies in a row cost the same calls, if there are such on this machine: as many hops, and nothing else.
-async fn beside(span: &Span, chosen: &Chosen) -> Vec<Value> {
-    const WAY: &str = "two HAProxies";
+async fn beside(span: &Span, chosen: &Chosen, kind: Kind) -> Vec<Value> {
+    let way = kind.way();
     let mut results = Vec::new();
     let own = CLIENTS.into_iter();
     let own = own.filter(|(protocol, n)| {
-        matches!(protocol, Protocol::Http1) && chosen.is(&format!("{WAY}/h1/{n}"))
+        matches!(protocol, Protocol::Http1) && chosen.is(&format!("{way}/h1/{n}"))
     });
-    let (own, events) = (own.collect::<Vec<_>>(), chosen.is(&format!("{WAY}/events")));
+    let (own, events) = (own.collect::<Vec<_>>(), chosen.is(&format!("{way}/events")));
     if own.is_empty() && !events {
         return results;
     }
-    let Some(proxies) = Proxies::start().await else {
-        println!("| {WAY} | not measured: there is no `haproxy` here | | | | | | |");
+    let Some(proxies) = Proxies::start(kind).await else {
+        println!("| {way} | not measured: there is no `haproxy` here | | | | | | |");
         return results;
     };
     for client in own {
         let callers = [proxies.function_caller(), proxies.caller()];
-        results.push(measure(span, WAY, client, callers, || proxies.cpu()).await);
+        results.push(measure(span, way, client, callers, || proxies.cpu()).await);
     }
     if events {
         let callers = [proxies.function_caller(), proxies.caller()];
-        results.push(late(span.events, WAY, callers).await);
+        results.extend(late(span, way, callers).await);
     }
     results
 }
@@ -183,20 +194,25 @@ async fn measure(
 }
 
 /// How late events are, first from the function itself.
-async fn late(events: u64, way: &str, [function, caller]: [Caller; 2]) -> Value {
-    let direct = function.events(events).await;
-    let through = caller.events(events).await;
-    println!(
-        "| {way} | events | | {:.3} | {:.3} | {:.3} | {:.3} | |",
-        through.p50,
-        through.p99,
-        through.p50 - direct.p50,
-        through.p99 - direct.p99
-    );
-    json!({
-        "way": way, "client": "events", "delay_p50_ms": through.p50, "delay_p99_ms": through.p99,
-        "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
-    })
+async fn late(span: &Span, way: &str, [function, caller]: [Caller; 2]) -> Vec<Value> {
+    let mut results = Vec::new();
+    for apart in APART {
+        let direct = function.events(span.events, apart).await;
+        let through = caller.events(span.events, apart).await;
+        let apart = apart.as_millis();
+        println!(
+            "| {way} | events, {apart} ms apart | | {:.3} | {:.3} | {:.3} | {:.3} | |",
+            through.p50,
+            through.p99,
+            through.p50 - direct.p50,
+            through.p99 - direct.p99
+        );
+        results.push(json!({
+            "way": way, "client": "events", "apart_ms": apart, "delay_p50_ms": through.p50,
+            "delay_p99_ms": through.p99, "direct_p50_ms": direct.p50, "direct_p99_ms": direct.p99,
+        }));
+    }
+    results
 }
 
 // === impl Chosen ===

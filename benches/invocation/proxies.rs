@@ -1,5 +1,5 @@
-//! Two HAProxies in a row before the function, one thread each: HTTP in, HTTP out, connections kept. They look up no key, queue
-//! nothing and know of no region, so this is what two hops cost on a machine, whoever makes them.
+//! Two hops before the function that do nothing else, so this is what two hops cost on a machine, whoever makes them: HAProxies of
+//! one thread each (HTTP in, HTTP out, connections kept; no key, no queue, no region), or relays that only copy bytes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::load::{Caller, Protocol};
 use crate::region::{Cpu, FUNCTION, KEY, Process, free, frontdoor, until};
+use crate::relay;
 
 pub(crate) struct Proxies {
     outer: Process,
@@ -19,19 +20,41 @@ pub(crate) struct Proxies {
     _folder: TempDir,
 }
 
+/// What the two are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    HaProxy,
+    Relay,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// How two of them are called in the table.
+    pub(crate) const fn way(self) -> &'static str {
+        match self {
+            Self::HaProxy => "two HAProxies",
+            Self::Relay => "two relays",
+        }
+    }
+}
+
 // === impl Proxies ===
 
 impl Proxies {
-    /// `None` if there is no `haproxy`.
-    pub(crate) async fn start() -> Option<Self> {
+    /// `None` if there is no `haproxy` and it is asked for.
+    pub(crate) async fn start(kind: Kind) -> Option<Self> {
         let mut version = Command::new("haproxy");
         let version = version.arg("-v").stdout(Stdio::null()).status();
-        if !version.is_ok_and(|status| status.success()) {
+        if kind == Kind::HaProxy && !version.is_ok_and(|status| status.success()) {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
         let [front, middle, container] = [(); 3].map(|()| free());
         let proxy = |name: &str, from: SocketAddr, to: SocketAddr| {
+            if kind == Kind::Relay {
+                return relay::start(from, to);
+            }
             let file = folder.path().join(name);
             let text = format!(
                 "global\n nbthread 1\ndefaults\n mode http\n timeout client 60s\n timeout server 60s\n timeout connect 5s\n option http-no-delay\n\
@@ -40,9 +63,13 @@ impl Proxies {
             fs::write(&file, text).expect("written");
             Process::start(Command::new("haproxy").arg("-f").arg(&file))
         };
+        let function = frontdoor(&["function", "--listen", &container.to_string()]);
+        until(container, "/echo", "200 OK").await;
+        let inner = proxy("inner.cfg", middle, container);
+        until(middle, "/echo", "200 OK").await;
         let proxies = Self {
-            _function: frontdoor(&["function", "--listen", &container.to_string()]),
-            inner: proxy("inner.cfg", middle, container),
+            _function: function,
+            inner,
             outer: proxy("outer.cfg", front, middle),
             front,
             container,

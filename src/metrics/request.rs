@@ -33,6 +33,7 @@ pub enum Outcome {
 pub struct RequestMetrics {
     ended: Vec<[IntCounter; Outcome::ALL.len()]>,
     first_byte: Vec<Histogram>,
+    failed: Vec<[IntCounter; Failure::ALL.len()]>,
     moves: IntCounterVec,
     stops: IntCounterVec,
     handshakes_failed: IntCounterVec,
@@ -110,6 +111,14 @@ impl RequestMetrics {
              region's platform answered 5xx), broken (the answer broke off), gone (the caller left first).",
             &["region", "outcome"],
         )?;
+        let failed = counter(
+            "attempts_failed_total",
+            "Attempts that failed, by region and how: unreachable (no connection), full (the edge's connections to the \
+             region have no place left), ours (the edge has no file descriptor or port left), refused (the connection \
+             did not take the call), not-started (the region's platform said so), lost (the connection broke or fell \
+             silent, or no answer came in time; it may have run). What follows: moves_total, stops_total.",
+            &["region", "failure"],
+        )?;
         let first_byte = HistogramVec::new(
             HistogramOpts::new(
                 "first_byte_seconds",
@@ -131,12 +140,13 @@ impl RequestMetrics {
                 Outcome::ALL.map(|outcome| ended.with_label_values(&[region, outcome.as_str()]))
             }),
             first_byte: per_region(regions, |region| first_byte.with_label_values(&[region])),
+            failed: per_region(regions, |region| {
+                Failure::ALL.map(|failure| failed.with_label_values(&[region, failure.as_str()]))
+            }),
             moves: from_the_start(
                 counter(
                     "moves_total",
-                    "Attempts that went on in another region, by the failure before: unreachable (no connection), \
-                     refused (the connection did not take the call), not-started (the region's platform said so), \
-                     lost (the connection broke or fell silent; it may have run).",
+                    "Attempts that went on in another region, by the failure before, as in attempts_failed_total.",
                     &["failure"],
                 )?,
                 Failure::ALL.map(|failure| [failure.as_str()]),
@@ -190,6 +200,15 @@ impl RequestMetrics {
     pub fn first_byte(&self, region: RegionIndex, took: Duration) {
         if let Some(histogram) = self.first_byte.get(region.0) {
             histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts a failed attempt.
+    pub fn failed(&self, region: RegionIndex, failure: Failure) {
+        let column = Failure::ALL.iter().position(|f| *f == failure);
+        let row = self.failed.get(region.0);
+        if let Some(counter) = row.zip(column).and_then(|(row, column)| row.get(column)) {
+            counter.inc();
         }
     }
 

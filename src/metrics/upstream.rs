@@ -59,15 +59,7 @@ impl UpstreamMetrics {
                     "Connections to regions that were tried, by how it ended.",
                     &["outcome"],
                 )?,
-                [
-                    "connected",
-                    "unreachable",
-                    "silent",
-                    "hurried",
-                    "full",
-                    "ours",
-                ]
-                .map(|o| [o]),
+                ["connected", "unreachable", "silent", "ours"].map(|o| [o]),
             ),
         })
     }

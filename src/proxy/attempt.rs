@@ -238,12 +238,15 @@ impl EdgeProxy {
                 {
                     self.tell(ctx, seen);
                 }
-                Failure::Unreachable
+                failed::undialled(error.cause)
             }
             Trouble::NeverSent => Failure::Refused,
             Trouble::Broken(Broken::Region(error)) => failed::classify(error),
             // The decision for the next attempt is made already.
-            Trouble::Broken(Broken::Suspect) => return None,
+            Trouble::Broken(Broken::Suspect) => {
+                self.count(ctx, Failure::Lost);
+                return None;
+            }
             Trouble::Broken(Broken::Caller(error)) => {
                 // What follows a body that was not read to its end is no request.
                 session.set_keepalive(None);
@@ -261,7 +264,7 @@ impl EdgeProxy {
                 return Some(self.fail(session, ctx, Problematic::SlowBody).await);
             }
             Trouble::Broken(Broken::Late) => {
-                ctx.failure = Some(Failure::Lost);
+                self.count(ctx, Failure::Lost);
                 self.stop(ctx, Why::NoTime);
                 return Some(self.fail(session, ctx, Problematic::TimedOut).await);
             }
@@ -278,7 +281,7 @@ impl EdgeProxy {
 
     /// Whether there will be another attempt. If so, `ctx.next` says where.
     fn moves_on(&self, ctx: &mut Context, replay: &Replay, failure: Failure) -> bool {
-        ctx.failure = Some(failure);
+        self.count(ctx, failure);
         match self.next(ctx, replay, failure) {
             Ok(()) => true,
             Err(why) => {
@@ -317,11 +320,18 @@ impl EdgeProxy {
         match next.towards(decision.reason) {
             route::Next::Elsewhere => {
                 self.metrics.request.moved(failure);
-                ctx.failure = Some(failure);
                 ctx.next = Some(decision);
                 Ok(())
             }
             route::Next::Stop(why) => Err(why),
+        }
+    }
+
+    /// Notes how an attempt failed, for the access line and for whoever counts.
+    fn count(&self, ctx: &mut Context, failure: Failure) {
+        ctx.failure = Some(failure);
+        if let Some(endpoint) = ctx.endpoint() {
+            self.metrics.request.failed(endpoint.region, failure);
         }
     }
 

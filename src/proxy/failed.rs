@@ -33,7 +33,18 @@ pub(super) const fn dial(cause: Cause) -> Option<ServedOutcome> {
     match cause {
         Cause::Unreachable => Some(ServedOutcome::Unreachable),
         Cause::Silent => Some(ServedOutcome::Silent),
-        Cause::Hurried | Cause::Full | Cause::Ours => None,
+        Cause::Hurried | Cause::Full | Cause::Closing | Cause::Ours => None,
+    }
+}
+
+/// How an attempt failed that found no connection.
+pub(super) const fn undialled(cause: Cause) -> Failure {
+    match cause {
+        Cause::Full => Failure::Full,
+        Cause::Ours => Failure::Ours,
+        Cause::Unreachable | Cause::Silent | Cause::Hurried | Cause::Closing => {
+            Failure::Unreachable
+        }
     }
 }
 
@@ -54,10 +65,16 @@ pub(super) fn problem(ctx: &Context) -> Problematic {
         {
             Problematic::AttemptFailed(Why::MayHaveRun)
         }
-        Some(_) if ctx.time_left().is_zero() && ctx.failure == Some(Failure::Unreachable) => {
-            Problematic::TimedOut
-        }
+        Some(_) if ctx.time_left().is_zero() && unseen(ctx.failure) => Problematic::TimedOut,
         Some(why) => Problematic::AttemptFailed(why),
         None => Problematic::Engine(500),
     }
+}
+
+/// Whether the region never saw the call.
+const fn unseen(failure: Option<Failure>) -> bool {
+    matches!(
+        failure,
+        Some(Failure::Unreachable | Failure::Full | Failure::Ours)
+    )
 }

@@ -12,6 +12,10 @@ use super::Reason;
 pub enum Failure {
     /// No connection: the region never saw the call.
     Unreachable,
+    /// All connections that the edge may open to the region are full: the region never saw the call.
+    Full,
+    /// The edge has no file descriptor or port left for a connection: the region never saw the call.
+    Ours,
     /// The region's HTTP/2 layer says that it did not process the stream: `REFUSED_STREAM`, or `GOAWAY` with a lower
     /// last stream (RFC 9113 §8.7, §6.8).
     Refused,
@@ -131,8 +135,10 @@ impl Next {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Unreachable,
+        Self::Full,
+        Self::Ours,
         Self::Refused,
         Self::NotStarted,
         Self::Lost,
@@ -143,6 +149,8 @@ impl Failure {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Full => "full",
+            Self::Ours => "ours",
             Self::Refused => "refused",
             Self::NotStarted => "not-started",
             Self::Lost => "lost",
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_did_not_begin_moves_and_what_may_have_does_not() {
-        for failure in [Failure::Unreachable, Failure::Refused, Failure::NotStarted] {
+        for failure in Failure::ALL.into_iter().filter(|f| *f != Failure::Lost) {
             assert_eq!(
                 after(failure, &calm(), granted),
                 Next::Elsewhere,
@@ -261,12 +269,7 @@ mod tests {
                 repeatable: true,
                 ..facts
             };
-            for failure in [
-                Failure::Unreachable,
-                Failure::Refused,
-                Failure::NotStarted,
-                Failure::Lost,
-            ] {
+            for failure in Failure::ALL {
                 assert_eq!(
                     after(failure, &facts, || panic!("budget spent in vain")),
                     Next::Stop(why)

@@ -55,8 +55,10 @@ pub enum Cause {
     Silent,
     /// The caller's time ran out first.
     Hurried,
-    /// There are connections, or were a moment ago, and none has a place.
+    /// There are connections, and none has a place.
     Full,
+    /// The peer closes what is opened.
+    Closing,
     /// This side has no file descriptor or port left, or is stopping.
     Ours,
 }
@@ -149,8 +151,7 @@ impl Pool {
                 Err(_) => return Err(Cause::Hurried.into_error()),
             }
             if group.open() == 0 {
-                // It closes what it opens; that there was a connection speaks against calling it unreachable.
-                return Err(Cause::Full.into_error());
+                return Err(Cause::Closing.into_error());
             }
         }
         Err(Cause::Full.into_error())
@@ -306,6 +307,7 @@ impl Cause {
             Self::Silent => "silent",
             Self::Hurried => "hurried",
             Self::Full => "full",
+            Self::Closing => "closing",
             Self::Ours => "ours",
         }
     }

@@ -50,10 +50,22 @@ async fn from_afar(region: &Region) -> (SocketAddr, AbortOnDropHandle<()>) {
 }
 
 async fn edge(region: SocketAddr, connections: usize) -> Edge {
+    over(&[("us-east", region)], connections).await
+}
+
+async fn over(regions: &[(&str, SocketAddr)], connections: usize) -> Edge {
     let more = format!("upstream = {{ streams = {STREAMS}, connections = {connections} }}");
-    let edge = Edge::configured(&[("us-east", region)], &more).await;
-    edge.health("us-east", "up").await;
+    let edge = Edge::configured(regions, &more).await;
+    for (name, _) in regions {
+        edge.health(name, "up").await;
+    }
     edge
+}
+
+/// Attempts that found no place in a region.
+async fn turned_away(edge: &Edge, region: &str) -> f64 {
+    let labels = format!("failure=\"full\",region=\"{region}\"");
+    edge.counter("attempts_failed_total", &labels).await
 }
 
 /// So many calls at once, on one connection.
@@ -118,9 +130,37 @@ async fn whoever_finds_all_connections_full_is_told_at_once() {
     assert!(began.elapsed() < Duration::from_millis(500), "at once");
     let retry: u32 = more.header("retry-after").parse().expect("seconds");
     assert!(retry >= 1);
+    let full = turned_away(&edge, "us-east").await;
+    assert!(full >= 1.0, "whoever watches can tell why");
+    let unreachable = edge.counter("attempts_failed_total", "unreachable").await;
+    assert!(unreachable < 1.0, "and looks for no fault in the region");
     gate.add_permits(ROOM + 1);
     assert_eq!(calls.join_all().await, [200; ROOM]);
     assert_eq!(edge.post("/x", "x").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_has_no_place_in_one_region_goes_to_another() {
+    let gate = Arc::new(Semaphore::new(0));
+    let [near, far] = [holding(&gate).await, holding(&gate).await];
+    let edge = over(&[("us-east", near.address), ("eu-west", far.address)], 1).await;
+    let client = edge.client(Protocol::H2).await;
+    let calls = crowd(&client, 2 * STREAMS);
+    eventually("all are held", Duration::from_secs(10), async || {
+        (near.calls() + far.calls() == 2 * STREAMS).then_some(())
+    })
+    .await;
+    // Both are full now, whichever was chosen first; the next call asks both and is told so.
+    let before = turned_away(&edge, "us-east").await + turned_away(&edge, "eu-west").await;
+    assert_eq!(edge.post("/x", "x").await.status, 503);
+    for region in ["us-east", "eu-west"] {
+        assert!(turned_away(&edge, region).await >= 1.0, "{region}");
+        assert_eq!(edge.region(region, "health").await, "up");
+    }
+    let after = turned_away(&edge, "us-east").await + turned_away(&edge, "eu-west").await;
+    assert!(after - before >= 2.0, "asked both: {}", after - before);
+    gate.add_permits(2 * STREAMS + 1);
+    assert_eq!(calls.join_all().await, [200; 2 * STREAMS]);
 }
 
 #[tokio::test]
