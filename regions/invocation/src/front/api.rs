@@ -264,11 +264,7 @@ async fn unwrap(body: Incoming, deadline: Instant, waited: Duration) -> Result<U
     let collected = Limited::new(body, WRAPPED).collect();
     let collected = tokio::time::timeout_at(deadline, collected)
         .await
-        .map_err(|_| Refusal::TooLate {
-            waited,
-            staff: Staff::Perhaps,
-            execution: Execution::NotStarted,
-        })?
+        .map_err(|_| Refusal::SlowBody { waited })?
         .map_err(
             |error| match error.is::<http_body_util::LengthLimitError>() {
                 true => Refusal::Wrapped(format!("it is longer than {WRAPPED} bytes")),

@@ -422,11 +422,7 @@ pub(super) async fn take_in(
 ) -> Result<Intake, Refusal> {
     tokio::time::timeout_at(deadline, intake::take(body))
         .await
-        .map_err(|_| Refusal::TooLate {
-            waited,
-            staff: Staff::Perhaps,
-            execution: Execution::NotStarted,
-        })?
+        .map_err(|_| Refusal::SlowBody { waited })?
         .map_err(|_| Refusal::BodyBroken)
 }
 

@@ -33,6 +33,11 @@ pub(crate) enum Refusal {
     UnknownVersion,
     /// The request body broke off or was malformed.
     BodyBroken,
+    /// The beginning of the request body that travels with the call did not come within the caller's time.
+    SlowBody {
+        /// How long that was.
+        waited: Duration,
+    },
     /// The request refers to assets, which this platform does not keep.
     Assets,
     /// What should be wrapped in JSON is not, in these words.
@@ -213,6 +218,15 @@ impl Refusal {
             Self::BodyBroken => bad(
                 "bad-body",
                 "the request body broke off or was malformed".to_owned(),
+            ),
+            Self::SlowBody { waited } => (
+                StatusCode::REQUEST_TIMEOUT,
+                "slow-body",
+                "The request's body does not come",
+                format!(
+                    "of what was announced, the beginning was not here after {:.1} s; NVCF-POLL-SECONDS sets how long to wait",
+                    waited.as_secs_f64()
+                ),
             ),
             Self::HeadTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

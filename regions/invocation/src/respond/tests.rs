@@ -57,6 +57,14 @@ fn every_refusal_has_its_status_and_tells_the_truth() {
         (Refusal::UnknownFunction, 404, NotStarted, false),
         (Refusal::UnknownVersion, 404, NotStarted, false),
         (Refusal::BodyBroken, 400, NotStarted, false),
+        (
+            Refusal::SlowBody {
+                waited: Duration::from_secs(1),
+            },
+            408,
+            NotStarted,
+            false,
+        ),
         (Refusal::Crowded { retry: 3 }, 429, NotStarted, true),
         (Refusal::QueueFull { retry: 1 }, 429, NotStarted, true),
         (Refusal::Draining, 503, NotStarted, true),

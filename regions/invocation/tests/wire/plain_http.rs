@@ -60,6 +60,25 @@ async fn a_body_is_asked_for_only_from_who_may_send_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_its_callers_fault() {
+    let world = World::start().await;
+    let puller = Puller::new(&world).await;
+    let head = format!(
+        "POST /x HTTP/1.1\r\nHost: {FUNCTION}.{DOMAIN}\r\nAuthorization: Bearer {KEY}\r\n\
+         NVCF-POLL-SECONDS: 1\r\nContent-Length: 5\r\n\r\nhel"
+    );
+    let mut caller = TcpStream::connect(world.front).await.unwrap();
+    caller.write_all(head.as_bytes()).await.unwrap();
+    // Not 504: an edge would try another region, which waits for the same bytes.
+    let told = read_until(&mut caller, "}").await;
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert!(told.contains("frontdoor-execution: not-started"), "{told}");
+    assert!(told.contains("urn:frontdoor:problem:slow-body"), "{told}");
+    let nothing = tokio::time::timeout(Duration::from_millis(300), puller.next());
+    assert!(nothing.await.is_err(), "no worker was asked");
+}
+
+#[tokio::test]
 async fn a_body_too_long_for_a_message_is_asked_for_too() {
     let world = World::start().await;
     let puller = Puller::new(&world).await;
