@@ -148,7 +148,7 @@ async fn nvidias(span: &Span, chosen: &Chosen) -> Vec<Value> {
     results
 }
 
-/// What two other proxies in a row cost the same calls, if there are such on this machine: as many hops, and nothing else.
+/// What as many hops cost the same calls that do nothing else, of a kind that is on this machine.
 async fn beside(span: &Span, chosen: &Chosen, kind: Kind) -> Vec<Value> {
     let way = kind.way();
     let mut results = Vec::new();

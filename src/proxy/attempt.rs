@@ -327,7 +327,7 @@ impl EdgeProxy {
         }
     }
 
-    /// Notes how an attempt failed, for the access line and for whoever counts.
+    /// Notes how an attempt failed, for the access line and `attempts_failed_total`.
     fn count(&self, ctx: &mut Context, failure: Failure) {
         ctx.failure = Some(failure);
         if let Some(endpoint) = ctx.endpoint() {

@@ -78,3 +78,35 @@ const fn unseen(failure: Option<Failure>) -> bool {
         Some(Failure::Unreachable | Failure::Full | Failure::Ours)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_own_bounds_are_no_regions_fault() {
+        for (cause, failure, seen) in [
+            (
+                Cause::Unreachable,
+                Failure::Unreachable,
+                Some(ServedOutcome::Unreachable),
+            ),
+            (
+                Cause::Silent,
+                Failure::Unreachable,
+                Some(ServedOutcome::Silent),
+            ),
+            (Cause::Hurried, Failure::Unreachable, None),
+            (Cause::Closing, Failure::Unreachable, None),
+            (Cause::Full, Failure::Full, None),
+            (Cause::Ours, Failure::Ours, None),
+        ] {
+            assert_eq!(undialled(cause), failure, "{cause:?}");
+            assert_eq!(dial(cause), seen, "{cause:?}");
+            assert!(unseen(Some(failure)), "{cause:?}");
+        }
+        for failure in [Failure::Refused, Failure::NotStarted, Failure::Lost] {
+            assert!(!unseen(Some(failure)), "{failure:?}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::Reason;
 pub enum Failure {
     /// No connection: the region never saw the call.
     Unreachable,
-    /// All connections that the edge may open to the region are full: the region never saw the call.
+    /// No place in good time on the connections that the edge has, or may open, to the region: it never saw the call.
     Full,
     /// The edge has no file descriptor or port left for a connection: the region never saw the call.
     Ours,

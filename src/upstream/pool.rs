@@ -53,9 +53,9 @@ pub enum Cause {
     Unreachable,
     /// No answer in good time.
     Silent,
-    /// The caller's time ran out first.
+    /// The caller's time ran out before there was any.
     Hurried,
-    /// There are connections, and none has a place.
+    /// There are connections, and none has a place in good time.
     Full,
     /// The peer closes what is opened.
     Closing,
@@ -147,7 +147,10 @@ impl Pool {
                     }
                 }
                 Ok(Err(_)) => return Err(Cause::Ours.into_error()),
-                Err(_) if patience <= time_left => return Err(Cause::Full.into_error()),
+                // What is there is full.
+                Err(_) if patience <= time_left || group.open() > 0 => {
+                    return Err(Cause::Full.into_error());
+                }
                 Err(_) => return Err(Cause::Hurried.into_error()),
             }
             if group.open() == 0 {
@@ -299,7 +302,7 @@ impl Cause {
         }
     }
 
-    /// Its name in metrics.
+    /// Its name; of those that a dial can end with, also in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -142,12 +142,12 @@ async fn whoever_finds_all_connections_full_is_told_at_once() {
 #[tokio::test]
 async fn what_has_no_place_in_one_region_goes_to_another() {
     let gate = Arc::new(Semaphore::new(0));
-    let [near, far] = [holding(&gate).await, holding(&gate).await];
-    let edge = over(&[("us-east", near.address), ("eu-west", far.address)], 1).await;
+    let [east, west] = [holding(&gate).await, holding(&gate).await];
+    let edge = over(&[("us-east", east.address), ("eu-west", west.address)], 1).await;
     let client = edge.client(Protocol::H2).await;
     let calls = crowd(&client, 2 * STREAMS);
     eventually("all are held", Duration::from_secs(10), async || {
-        (near.calls() + far.calls() == 2 * STREAMS).then_some(())
+        (east.calls() + west.calls() == 2 * STREAMS).then_some(())
     })
     .await;
     // Both are full now, whichever was chosen first; the next call asks both and is told so.
@@ -193,4 +193,7 @@ async fn a_region_that_closes_what_it_opens_keeps_nobody_dialling() {
     // One that waits for it, and what keeps connections warm.
     assert!(more <= 5.0, "{more} dials in {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
+    let label = "failure=\"unreachable\"";
+    let failed = edge.counter("attempts_failed_total", label).await;
+    assert!(failed >= 1.0, "not full: there is nothing to be had");
 }

@@ -332,6 +332,9 @@ async fn calls_leave_a_region_that_falls_silent() {
         "{:?}",
         started.elapsed()
     );
+    let label = "failure=\"lost\",region=\"a-first\"";
+    let lost = edge.counter("attempts_failed_total", label).await;
+    assert!(lost >= 1.0, "{lost} are counted");
 }
 
 #[tokio::test]
