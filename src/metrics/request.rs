@@ -114,9 +114,10 @@ impl RequestMetrics {
         let failed = counter(
             "attempts_failed_total",
             "Attempts that failed before an answer began, by region and how: unreachable (no connection in the caller's \
-             time, or one that closed at once), full (no place on the edge's connections to the region), ours (the edge has no file descriptor or port left), refused (the connection \
-             did not take the call), not-started (the region's platform said so), lost (the connection broke or fell \
-             silent, or no answer came in time; it may have run). What follows: moves_total, stops_total.",
+             time, or one that closed at once), full (no place on the edge's connections to the region), ours (the edge \
+             has no file descriptor or port left), refused (the connection did not take the call), not-started (the \
+             region's platform said so), lost (the connection broke or fell silent, or no answer came in time; it may \
+             have run). What follows: moves_total, stops_total.",
             &["region", "failure"],
         )?;
         let first_byte = HistogramVec::new(
